@@ -1,0 +1,79 @@
+//! Every bound of the wire format and of this library's buffers, in one place.
+//!
+//! A limit of the wire format is part of the contract between implementations (`docs/wire-format.md`);
+//! the others are defaults or ceilings of this library alone.
+
+/// Longest topic, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 255;
+/// Longest identity, in bytes: `_heartbeat.<identity>.<uuid>` must still be a topic.
+pub const IDENTITY_BYTES_MAX: usize = 200;
+/// Highest slot number of an identity.
+pub const SLOT_MAX: u16 = 9_999;
+/// Longest second frame, in bytes.
+pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
+/// Deepest nesting of `msg`, `headers` and `ext`; the outermost object is depth 1.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Highest message number: the largest integer that every JSON reader keeps exact.
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+/// Most messages under one signature.
+pub const TREE_LEAVES_MAX: usize = 64;
+/// Longest inclusion path of a tree of [`TREE_LEAVES_MAX`] leaves.
+pub const TREE_PATH_MAX: usize = 6;
+/// Longest `signature` member, in base64url characters.
+pub const SIGNATURE_CHARS_MAX: usize = (64 + 2 + 32 * TREE_PATH_MAX) * 4 / 3;
+/// Longest `msg_id`, in bytes.
+pub const MSG_ID_BYTES_MAX: usize = 128;
+/// Longest `username`, in bytes.
+pub const USERNAME_BYTES_MAX: usize = 128;
+/// Most headers of one message.
+pub const HEADERS_MAX: usize = 64;
+/// Longest name of a header, in bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 64;
+/// Longest value of a header, in bytes.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4_096;
+
+/// A heartbeat older than this, in milliseconds, cannot be the base of a stream that is new to the reader,
+/// and a message whose time differs by more from the reader's clock is flagged as skewed.
+pub const FRESH_MS_MAX: u64 = 300_000;
+/// A hole is declared a gap after this time, in milliseconds, or by the next heartbeat.
+pub const HOLE_MS_MAX: u64 = 250;
+/// A number this far ahead of the next expected one moves nothing until a signed heartbeat confirms it.
+pub const FAR_JUMP: u64 = 10_000_000;
+/// Time between heartbeats of an idle publisher, in milliseconds.
+pub const HEARTBEAT_IDLE_MS: u64 = 5_000;
+/// Time from the last message of a burst to its heartbeat, in milliseconds.
+pub const HEARTBEAT_AFTER_BURST_MS: u64 = 100;
+
+/// Verified roots that a receiver remembers.
+pub const ROOTS_MAX: usize = 8_192;
+/// Policy decisions that a receiver remembers.
+pub const VERDICTS_MAX: usize = 16_384;
+/// Messages that a reader holds behind holes, for all streams together.
+pub const HELD_MESSAGES_MAX: usize = 10_000;
+/// Bytes of messages that a reader holds behind holes, for all streams together.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
+/// Streams that a reader keeps a position of; the one silent for longest is forgotten first.
+pub const STREAMS_MAX: usize = 20_000;
+/// Leaves of past messages that a reader keeps for each stream, to tell a duplicate from a fork.
+pub const RECENT_LEAVES: usize = 128;
+/// Default bound of a publisher's and of a subscriber's queue, in messages.
+pub const QUEUE_MESSAGES: usize = 10_000;
+/// Default bound of a publisher's and of a subscriber's queue, in bytes.
+pub const QUEUE_BYTES: usize = 64 << 20;
+/// Identifiers given by callers that a publisher remembers, to make a retry with the same one harmless.
+pub const MSG_IDS_MAX: usize = 100_000;
+/// How long an identifier given by a caller is remembered, in milliseconds.
+pub const MSG_ID_MS_MAX: u64 = 24 * 3_600 * 1_000;
+
+/// Most messages in one `PUT`.
+pub const PUT_MESSAGES_MAX: usize = 100;
+/// Most messages in the answer to one `GET`.
+pub const GET_MESSAGES_MAX: u64 = 1_000;
+/// Most bytes in the answer to one `GET`; at least one message is always sent.
+pub const GET_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
+const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
+const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
+const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
+const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);

@@ -1,0 +1,416 @@
+//! The one door in: from the two frames that came to a verified record, or to a rejection.
+//!
+//! Cheapest checks first; nothing is parsed before its signature held.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::envelope::{Envelope, EnvelopeFault, Epoch, Kind, Wire};
+use crate::identity::{Identity, StreamName};
+use crate::keys::{KeyId, TrustedKey};
+use crate::limits::{NUMBER_MAX, STREAMS_MAX, VERDICTS_MAX};
+use crate::merkle::Leaf;
+use crate::record::{Genesis, Heartbeat};
+use crate::rejection::Rejection;
+use crate::signing::{Cut, Roots};
+use crate::timestamp::Timestamp;
+use crate::topic::Topic;
+use crate::trust::Trust;
+
+/// A record whose signature, form and topic were checked. Only [`Opener`] makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    wire: Wire,
+    record: Record,
+    stream: StreamName,
+    key: KeyId,
+    place: Place,
+    topic: Topic,
+    msg_id: String,
+    timestamp: Timestamp,
+    username: Option<String>,
+    headers: BTreeMap<String, String>,
+    ext: Option<Bytes>,
+    msg: Bytes,
+}
+
+/// What a record says, as far as the bus itself reads it.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// Somebody's message.
+    Message,
+    /// The opening of an epoch.
+    Genesis(Genesis),
+    /// How far a stream is.
+    Heartbeat(Heartbeat),
+}
+
+/// Where a record stands in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What it is.
+    pub kind: Kind,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its number; a heartbeat's is that of the last message.
+    pub i: u64,
+    /// The leaf of the record before; a heartbeat's is that of the last message.
+    pub prev: Leaf,
+    /// Its own leaf.
+    pub leaf: Leaf,
+}
+
+impl Verified {
+    /// The bytes as they came, to be stored or forwarded.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+    /// What the bus itself reads of it.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+    /// The stream.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+    /// Who signed it.
+    pub fn signer(&self) -> &Identity {
+        self.stream.identity()
+    }
+    /// The key that signed it.
+    pub fn key(&self) -> &KeyId {
+        &self.key
+    }
+    /// Where it stands in its stream.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.place.epoch
+    }
+    /// The number within the epoch.
+    pub fn i(&self) -> u64 {
+        self.place.i
+    }
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+    /// The identifier for people and for retries.
+    pub fn msg_id(&self) -> &str {
+        &self.msg_id
+    }
+    /// When it was sealed, by the publisher's clock.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+    /// Who asked for it: a claim of the key's holder.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+    /// The headers.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.headers
+    }
+    /// The header `severity`.
+    pub fn severity(&self) -> Option<&str> {
+        self.headers.get("severity").map(String::as_str)
+    }
+    /// The header `summary`.
+    pub fn summary(&self) -> Option<&str> {
+        self.headers.get("summary").map(String::as_str)
+    }
+    /// The body as it was signed: the text of a JSON object.
+    pub fn msg(&self) -> &str {
+        std::str::from_utf8(&self.msg)
+            .expect("the frame was checked to be UTF-8 when it was opened")
+    }
+    /// The text of `ext`, where there is one.
+    pub fn ext(&self) -> Option<&str> {
+        let text = |ext| std::str::from_utf8(ext).expect("as for msg");
+        self.ext.as_deref().map(text)
+    }
+    /// The body as a type of yours.
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.msg)
+    }
+    /// The whole second frame.
+    pub fn json(&self) -> &str {
+        std::str::from_utf8(&self.wire.envelope).expect("as for msg")
+    }
+}
+
+/// A message that was refused, and as much as is known of it.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Why.
+    pub reason: Rejection,
+    /// More words where there are some, such as the name of an unknown member.
+    pub detail: Option<String>,
+    /// The bytes as they came.
+    pub wire: Wire,
+    /// Whose it claims to be; true only when there is a `place`.
+    pub stream: Option<StreamName>,
+    /// The key that it names.
+    pub key: Option<KeyId>,
+    /// Where it stands in its stream. There only when the signature was good: such a message uses its
+    /// position up; any other moves nothing.
+    pub place: Option<Place>,
+}
+
+/// Opens messages against one snapshot of trust, remembering what it verified.
+#[derive(Debug)]
+pub struct Opener {
+    trust: Arc<Trust>,
+    roots: Roots,
+    streams: HashMap<Box<str>, StreamName>,
+    verdicts: HashMap<KeyId, HashMap<Topic, bool>>,
+    verdict_count: usize,
+}
+
+impl Opener {
+    /// An opener that remembers nothing yet.
+    pub fn new(trust: Arc<Trust>) -> Opener {
+        Opener {
+            trust,
+            roots: Roots::default(),
+            streams: HashMap::new(),
+            verdicts: HashMap::new(),
+            verdict_count: 0,
+        }
+    }
+
+    /// Goes on with other keys or another policy; forgets every verdict.
+    pub fn set_trust(&mut self, trust: Arc<Trust>) {
+        self.trust = trust;
+        self.roots.clear();
+        self.verdicts.clear();
+        self.verdict_count = 0;
+    }
+
+    /// The trust in force.
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// Opens one message by its own signature: for whoever stores or forwards.
+    pub fn open(&mut self, wire: &Wire) -> Result<Verified, Box<Refused>> {
+        self.open_with(wire, None)
+    }
+
+    /// Opens messages that waited together. The newest of a stream is verified by its signature; one whose
+    /// leaf its successor's `prev` names is authentic because the successor is, which costs a hash. What
+    /// is accepted is the same as by [`open`](Opener::open), content by content.
+    pub fn open_run(&mut self, wires: &[Wire]) -> Vec<Result<Verified, Box<Refused>>> {
+        let mut named_by_successor: HashMap<StreamName, (KeyId, Leaf)> = HashMap::new();
+        let mut opened = Vec::with_capacity(wires.len());
+        for wire in wires.iter().rev() {
+            let result = self.open_with(wire, Some(&named_by_successor));
+            let place = match &result {
+                Ok(verified) => Some((&verified.stream, verified.key, verified.place)),
+                Err(refused) => match (&refused.stream, refused.key, refused.place) {
+                    (Some(stream), Some(key), Some(place)) => Some((stream, key, place)),
+                    _ => None,
+                },
+            };
+            if let Some((stream, key, place)) = place {
+                named_by_successor.insert(stream.clone(), (key, place.prev));
+            }
+            opened.push(result);
+        }
+        opened.reverse();
+        opened
+    }
+
+    fn open_with(
+        &mut self,
+        wire: &Wire,
+        named: Option<&HashMap<StreamName, (KeyId, Leaf)>>,
+    ) -> Result<Verified, Box<Refused>> {
+        let refuse = |reason| refusal(wire, reason);
+        if !Topic::is_valid(&wire.topic) {
+            return Err(refuse(Rejection::BadTopic));
+        }
+        let kind = Kind::of_topic(&wire.topic);
+        let cut = Cut::new(&wire.envelope).map_err(refuse)?;
+        let refuse = |reason| Box::new(Refused { key: Some(cut.key), ..*refusal(wire, reason) });
+        let trust = Arc::clone(&self.trust);
+        let trusted = trust.keys.get(&cut.key).ok_or_else(|| refuse(Rejection::UnknownKey))?;
+        if trusted.revoked {
+            return Err(refuse(Rejection::RevokedKey));
+        }
+        let stream = self.stream(cut.stream, trusted).map_err(refuse)?;
+        let leaf = Leaf::of(kind.domain(), cut.signed);
+        let chained = named
+            .and_then(|named| named.get(&stream))
+            .is_some_and(|(key, prev)| *key == cut.key && *prev == leaf);
+        if !chained && !cut.verify(&leaf, &trusted.public, &mut self.roots) {
+            return Err(refuse(Rejection::BadSignature));
+        }
+        self.streams.entry(stream.as_str().into()).or_insert_with(|| stream.clone());
+        self.read(wire, kind, leaf, stream, trusted)
+    }
+
+    /// The stream, if it is the key holder's.
+    fn stream(&mut self, text: &str, trusted: &TrustedKey) -> Result<StreamName, Rejection> {
+        let stream = match self.streams.get(text) {
+            Some(known) => known.clone(),
+            None => {
+                if self.streams.len() >= STREAMS_MAX {
+                    self.streams.clear();
+                }
+                StreamName::parse(text).map_err(|_| Rejection::Malformed)?
+            }
+        };
+        match *stream.identity() == trusted.identity {
+            true => Ok(stream),
+            false => Err(Rejection::ForeignStream),
+        }
+    }
+
+    /// What follows when the signature held: reading, and the policy.
+    fn read(
+        &mut self,
+        wire: &Wire,
+        kind: Kind,
+        leaf: Leaf,
+        stream: StreamName,
+        trusted: &TrustedKey,
+    ) -> Result<Verified, Box<Refused>> {
+        let key = trusted.public.id();
+        let refuse = |reason, detail, place| {
+            let (stream, key) = (Some(stream.clone()), Some(key));
+            Box::new(Refused { reason, detail, wire: wire.clone(), stream, key, place })
+        };
+        let Ok(text) = std::str::from_utf8(&wire.envelope) else {
+            return Err(refuse(Rejection::BadUtf8, None, None));
+        };
+        let envelope = match Envelope::parse(text) {
+            Ok(envelope) => envelope,
+            Err(fault) => {
+                let place = place_of_void(text, kind, leaf);
+                return Err(refuse(rejection_of(&fault), Some(fault.to_string()), place));
+            }
+        };
+        let place = Place { kind, epoch: envelope.epoch, i: envelope.i, prev: envelope.prev, leaf };
+        let refuse = |reason, detail| refuse(reason, detail, Some(place));
+        if envelope.topic.as_bytes() != &wire.topic[..] {
+            return Err(refuse(Rejection::TopicMismatch, None));
+        }
+        if trusted.not_before.is_some_and(|from| envelope.timestamp < from) {
+            return Err(refuse(Rejection::KeyNotYetValid, None));
+        }
+        if trusted.not_after.is_some_and(|to| envelope.timestamp > to) {
+            return Err(refuse(Rejection::KeyExpired, None));
+        }
+        let malformed =
+            |error: serde_json::Error| refuse(Rejection::Malformed, Some(error.to_string()));
+        let record = match kind {
+            Kind::Message => Record::Message,
+            Kind::Genesis => {
+                Record::Genesis(serde_json::from_str(envelope.msg.get()).map_err(malformed)?)
+            }
+            Kind::Heartbeat => {
+                Record::Heartbeat(serde_json::from_str(envelope.msg.get()).map_err(malformed)?)
+            }
+        };
+        let number_fits = match &record {
+            Record::Message => envelope.i > 0,
+            Record::Genesis(_) => envelope.i == 0,
+            Record::Heartbeat(beat) => {
+                beat.last == envelope.i && beat.head == envelope.prev && beat.first <= beat.last + 1
+            }
+        };
+        if !number_fits {
+            return Err(refuse(Rejection::OutOfBounds, Some("member `i`".into())));
+        }
+        let topic = match self.topic(&envelope.topic, kind, &stream, key) {
+            Ok(topic) => topic,
+            Err(reason) => return Err(refuse(reason, None)),
+        };
+        Ok(Verified {
+            record,
+            key,
+            place,
+            topic,
+            msg_id: envelope.msg_id.into_owned(),
+            timestamp: envelope.timestamp,
+            username: envelope.username.map(|name| name.into_owned()),
+            headers: envelope.headers,
+            ext: envelope.ext.map(|ext| wire.envelope.slice_ref(ext.get().as_bytes())),
+            msg: wire.envelope.slice_ref(envelope.msg.get().as_bytes()),
+            stream,
+            wire: wire.clone(),
+        })
+    }
+
+    /// The topic, if this stream may publish it.
+    fn topic(
+        &mut self,
+        text: &str,
+        kind: Kind,
+        stream: &StreamName,
+        key: KeyId,
+    ) -> Result<Topic, Rejection> {
+        let parse = || Topic::parse(text).map_err(|_| Rejection::BadTopic);
+        let own = match kind {
+            Kind::Message if text.starts_with('_') => return Err(Rejection::Policy),
+            Kind::Message => None,
+            Kind::Genesis => Some(stream.genesis_topic()),
+            Kind::Heartbeat => Some(stream.heartbeat_topic()),
+        };
+        if let Some(own) = own {
+            return if own.as_str() == text { Ok(own) } else { Err(Rejection::ForeignStream) };
+        }
+        let known = self.verdicts.get(&key).and_then(|topics| topics.get_key_value(text));
+        let (topic, allowed) = match known {
+            Some((topic, allowed)) => (topic.clone(), *allowed),
+            None => {
+                let topic = parse()?;
+                let allowed = self.trust.policy.may_publish(stream.identity(), text).allowed;
+                if self.verdict_count >= VERDICTS_MAX {
+                    self.verdicts.clear();
+                    self.verdict_count = 0;
+                }
+                self.verdict_count += 1;
+                self.verdicts.entry(key).or_default().insert(topic.clone(), allowed);
+                (topic, allowed)
+            }
+        };
+        if allowed { Ok(topic) } else { Err(Rejection::Policy) }
+    }
+}
+
+fn refusal(wire: &Wire, reason: Rejection) -> Box<Refused> {
+    let wire = wire.clone();
+    Box::new(Refused { reason, detail: None, wire, stream: None, key: None, place: None })
+}
+
+fn rejection_of(fault: &EnvelopeFault) -> Rejection {
+    match fault {
+        EnvelopeFault::Malformed(_) | EnvelopeFault::MissingMember(_) => Rejection::Malformed,
+        EnvelopeFault::TooDeep => Rejection::TooDeep,
+        EnvelopeFault::DuplicateMember => Rejection::DuplicateMember,
+        EnvelopeFault::UnknownMember(_) => Rejection::UnknownMember,
+        EnvelopeFault::OutOfBounds(_) => Rejection::OutOfBounds,
+    }
+}
+
+/// The position of a record that is signed well but void: the chain goes on behind it.
+fn place_of_void(text: &str, kind: Kind, leaf: Leaf) -> Option<Place> {
+    #[derive(Deserialize)]
+    struct Position {
+        epoch: String,
+        i: u64,
+        prev: Leaf,
+    }
+    let position: Position = serde_json::from_str(text).ok()?;
+    let epoch = Epoch::parse(&position.epoch)?;
+    let (i, prev) = (position.i, position.prev);
+    (i <= NUMBER_MAX).then_some(Place { kind, epoch, i, prev, leaf })
+}

@@ -1,0 +1,175 @@
+//! Signatures: how the last member of a record is made, cut off, and checked.
+//!
+//! The exact bytes are signed. Nothing is parsed, and nothing is encoded again, in order to verify.
+
+use std::collections::{HashSet, VecDeque};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::keys::{KeyId, PublicKey, SecretKey};
+use crate::limits::{ENVELOPE_BYTES_MAX, ROOTS_MAX, SIGNATURE_CHARS_MAX, TREE_LEAVES_MAX};
+use crate::merkle::{Leaf, Tree, path_len, root_from_path};
+use crate::rejection::Rejection;
+
+/// What stands between the signed bytes and the signature.
+pub(crate) const SIGNATURE_MEMBER: &[u8] = b",\"signature\":\"";
+/// How every record begins; key id, stream and the rest follow.
+const START: &[u8] = b"{\"v\":1,\"crypto\":\"ed25519\",\"certificate\":\"";
+const STREAM_MEMBER: &[u8] = b"\",\"stream\":\"";
+const KEY_CHARS: usize = 30;
+
+/// What Ed25519 signs for a whole tree: the size is in it, or proofs would be malleable.
+fn root_message(size: u8, root: &[u8; 32]) -> [u8; 48] {
+    let mut message = [0; 48];
+    message[..15].copy_from_slice(b"fedmsg/v1/root\0");
+    message[15] = size;
+    message[16..].copy_from_slice(root);
+    message
+}
+
+/// Signs 1 to 64 records under one root and ends each with its own proof.
+pub(crate) fn sign_tree(key: &SecretKey, leaves: &[Leaf], records: &mut [Vec<u8>]) {
+    let tree = Tree::new(leaves);
+    let size = leaves.len() as u8;
+    let signature = key.sign(&root_message(size, &tree.root()));
+    let mut proof = Vec::with_capacity(66 + 32 * 6);
+    for (index, record) in records.iter_mut().enumerate() {
+        proof.clear();
+        proof.extend_from_slice(&signature);
+        proof.extend_from_slice(&[size, index as u8]);
+        for node in tree.path(index) {
+            proof.extend_from_slice(node);
+        }
+        record.extend_from_slice(SIGNATURE_MEMBER);
+        let start = record.len();
+        record.resize(start + BASE64URL_NOPAD.encode_len(proof.len()), 0);
+        BASE64URL_NOPAD.encode_mut(&proof, &mut record[start..]);
+        record.extend_from_slice(b"\"}");
+    }
+}
+
+/// A second frame with its signature cut off, key id and stream read at their fixed places. Nothing in it
+/// is trusted yet.
+#[derive(Debug)]
+pub(crate) struct Cut<'a> {
+    pub(crate) signed: &'a [u8],
+    pub(crate) key: KeyId,
+    pub(crate) stream: &'a str,
+    signature: [u8; 64],
+    size: u8,
+    index: u8,
+    path: [[u8; 32]; 6],
+    path_len: usize,
+}
+
+impl<'a> Cut<'a> {
+    pub(crate) fn new(frame: &'a [u8]) -> Result<Cut<'a>, Rejection> {
+        if frame.len() > ENVELOPE_BYTES_MAX {
+            return Err(Rejection::TooLarge);
+        }
+        let (key, stream) = fixed_places(frame)?;
+        let (signed, text) = cut_signature(frame)?;
+        let mut bytes = [0; SIGNATURE_CHARS_MAX];
+        let length =
+            BASE64URL_NOPAD.decode_len(text.len()).map_err(|_| Rejection::SignatureForm)?;
+        let decoded = BASE64URL_NOPAD.decode_mut(text, &mut bytes[..length]);
+        decoded.map_err(|_| Rejection::SignatureForm)?;
+        if length < 66 {
+            return Err(Rejection::SignatureForm);
+        }
+        let (size, index) = (bytes[64], bytes[65]);
+        let sizes_fit = size >= 1 && usize::from(size) <= TREE_LEAVES_MAX && index < size;
+        if !sizes_fit || length != 66 + 32 * path_len(size, index) {
+            return Err(Rejection::SignatureForm);
+        }
+        let mut signature = [0; 64];
+        signature.copy_from_slice(&bytes[..64]);
+        let mut path = [[0; 32]; 6];
+        let nodes = bytes[66..length].chunks_exact(32);
+        let path_len = nodes.len();
+        for (place, node) in path.iter_mut().zip(nodes) {
+            place.copy_from_slice(node);
+        }
+        Ok(Cut { signed, key, stream, signature, size, index, path, path_len })
+    }
+
+    /// Whether the key's holder signed a tree with this leaf at this place.
+    pub(crate) fn verify(&self, leaf: &Leaf, key: &PublicKey, roots: &mut Roots) -> bool {
+        let path = &self.path[..self.path_len];
+        let Some(root) = root_from_path(leaf, self.size, self.index, path) else { return false };
+        let known = (self.key, self.size, root);
+        if roots.contains(&known) {
+            return true;
+        }
+        let good = key.verifies(&root_message(self.size, &root), &self.signature);
+        if good {
+            roots.insert(known);
+        }
+        good
+    }
+}
+
+/// Key id and stream, in the order and spelling that every record has.
+fn fixed_places(frame: &[u8]) -> Result<(KeyId, &str), Rejection> {
+    let Some(rest) = frame.strip_prefix(START) else { return Err(wrong_start(frame)) };
+    let (key, rest) = rest.split_at_checked(KEY_CHARS).ok_or(Rejection::Malformed)?;
+    let key = KeyId::from_bytes(key).ok_or(Rejection::Malformed)?;
+    let rest = rest.strip_prefix(STREAM_MEMBER).ok_or(Rejection::Malformed)?;
+    let end = rest.iter().position(|byte| *byte == b'"').ok_or(Rejection::Malformed)?;
+    let stream = std::str::from_utf8(&rest[..end]).map_err(|_| Rejection::BadUtf8)?;
+    Ok((key, stream))
+}
+
+/// Why a frame does not begin as it must: another version, another algorithm, no signature, or garbage.
+fn wrong_start(frame: &[u8]) -> Rejection {
+    let signed = frame.windows(SIGNATURE_MEMBER.len()).any(|part| part == SIGNATURE_MEMBER);
+    match frame {
+        _ if std::str::from_utf8(frame).is_err() => Rejection::BadUtf8,
+        _ if !frame.starts_with(b"{") => Rejection::Malformed,
+        _ if !signed => Rejection::Unsigned,
+        _ if frame.starts_with(b"{\"v\":1,\"crypto\":\"") => Rejection::Algorithm,
+        _ if frame.starts_with(b"{\"v\":") && !frame.starts_with(b"{\"v\":1,") => {
+            Rejection::Version
+        }
+        _ => Rejection::Malformed,
+    }
+}
+
+/// Base64url has no quote, so the last quote but one is where the signature begins.
+fn cut_signature(frame: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
+    let body = frame.strip_suffix(b"\"}").ok_or(Rejection::Truncated)?;
+    let from = body.len().saturating_sub(SIGNATURE_CHARS_MAX + 1);
+    let quote = body[from..].iter().rposition(|byte| *byte == b'"').ok_or(Rejection::Unsigned)?;
+    let (before, text) = body.split_at(from + quote + 1);
+    let signed = before.strip_suffix(SIGNATURE_MEMBER).ok_or(Rejection::Unsigned)?;
+    Ok((signed, text))
+}
+
+/// The roots that were verified, so that a batch costs one verification. Bounded: the oldest falls out.
+#[derive(Debug, Default)]
+pub(crate) struct Roots {
+    known: HashSet<(KeyId, u8, [u8; 32])>,
+    order: VecDeque<(KeyId, u8, [u8; 32])>,
+}
+
+impl Roots {
+    fn contains(&self, root: &(KeyId, u8, [u8; 32])) -> bool {
+        self.known.contains(root)
+    }
+
+    fn insert(&mut self, root: (KeyId, u8, [u8; 32])) {
+        if self.known.insert(root) {
+            self.order.push_back(root);
+        }
+        if self.order.len() > ROOTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.order.clear();
+    }
+}
