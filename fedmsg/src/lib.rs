@@ -9,13 +9,18 @@ pub mod keys;
 pub mod limits;
 pub mod merkle;
 pub mod open;
+mod pacing;
 pub mod policy;
+mod queue;
 pub mod record;
 pub mod rejection;
 pub mod seal;
+pub mod sequence;
 mod signing;
+mod stream;
 pub mod timestamp;
 pub mod topic;
+pub mod transport;
 pub mod trust;
 
 pub use seal::Draft;

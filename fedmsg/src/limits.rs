@@ -55,7 +55,7 @@ pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Streams that a reader keeps a position of; the one silent for longest is forgotten first.
 pub const STREAMS_MAX: usize = 20_000;
 /// Leaves of past messages that a reader keeps for each stream, to tell a duplicate from a fork.
-pub const RECENT_LEAVES: usize = 128;
+pub const RECENT_LEAVES: usize = 64;
 /// Default bound of a publisher's and of a subscriber's queue, in messages.
 pub const QUEUE_MESSAGES: usize = 10_000;
 /// Default bound of a publisher's and of a subscriber's queue, in bytes.

@@ -1,0 +1,152 @@
+//! The SUB side: one SUB socket for each endpoint entry, so that it is known who sent what.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::context::Context;
+use super::link::Link;
+use super::raw::descriptor;
+use super::resolve::Resolver;
+use super::wait::Sleeper;
+use crate::config::EndpointEntry;
+use crate::envelope::Wire;
+use crate::event::EndpointChange;
+use crate::transport::{Arrival, Inlet, NetError, Wake};
+
+/// 0mq allows 1,023 sockets in a context; beyond this many links another context is opened.
+const LINKS_PER_CONTEXT: usize = 900;
+/// Most that is taken in one go: the rest waits in 0mq, and then in the publisher.
+const ARRIVALS_MAX: usize = 4_096;
+const ARRIVAL_BYTES_MAX: usize = 16 << 20;
+/// Most that is taken from one link before the others have their turn.
+const TURN: usize = 1_024;
+/// How often links are looked after: names, silence.
+const CARE: Duration = Duration::from_millis(250);
+
+pub(super) struct ZmqInlet {
+    contexts: Vec<Context>,
+    links: Vec<Link>,
+    sleeper: Sleeper,
+    resolver: Resolver,
+    changes: Vec<EndpointChange>,
+    cared: Option<Instant>,
+}
+
+impl ZmqInlet {
+    pub(super) fn new(context: &Context) -> Result<ZmqInlet, NetError> {
+        let sleeper = Sleeper::new()?;
+        let resolver = Resolver::new(sleeper.waker());
+        let contexts = vec![context.clone()];
+        let (links, changes) = (Vec::new(), Vec::new());
+        Ok(ZmqInlet { contexts, links, sleeper, resolver, changes, cared: None })
+    }
+
+    fn open(&mut self, entry: &EndpointEntry) -> Result<Link, NetError> {
+        let shard = self.links.len() / LINKS_PER_CONTEXT;
+        while self.contexts.len() <= shard {
+            self.contexts.push(Context::separate());
+        }
+        Link::open(&self.contexts[shard], entry)
+    }
+
+    fn take_care(&mut self, now: Instant) {
+        for (address, numbers) in self.resolver.answers() {
+            for link in &mut self.links {
+                link.resolved(&address, &numbers, now, &mut self.changes);
+            }
+        }
+        if self.cared.is_some_and(|cared| now.duration_since(cared) < CARE) {
+            return;
+        }
+        self.cared = Some(now);
+        for link in &mut self.links {
+            link.take_care(now, &mut self.resolver, &mut self.changes);
+        }
+    }
+
+    /// Empties every link that has something, each in turn.
+    fn drain(&mut self, now: Instant, arrivals: &mut Vec<Arrival>) {
+        let mut bytes = 0;
+        for link in self.links.iter_mut().filter(|link| link.ready) {
+            link.ready = false;
+            for turn in 0.. {
+                if turn == TURN || arrivals.len() >= ARRIVALS_MAX || bytes >= ARRIVAL_BYTES_MAX {
+                    link.ready = true;
+                    break;
+                }
+                let Some(frames) = read(link) else { break };
+                bytes += frames.as_ref().map_or(0, Wire::len);
+                link.heard(now, &mut self.changes);
+                arrivals.push(Arrival { endpoint: link.entry.identity.clone(), frames });
+            }
+        }
+        // Whoever came last this time comes first the next time.
+        if let Some(first) = self.links.iter().position(|link| link.ready) {
+            self.links.rotate_left(first);
+        }
+    }
+}
+
+/// Reads one message, if there is one; a wrong number of frames is counted, and read to its end.
+fn read(link: &mut Link) -> Option<Result<Wire, usize>> {
+    let socket = &link.socket;
+    let frame = &mut link.frame;
+    socket.recv(frame, zmq::DONTWAIT).ok()?;
+    let topic = Bytes::copy_from_slice(frame);
+    if !frame.get_more() {
+        return Some(Err(1));
+    }
+    socket.recv(frame, zmq::DONTWAIT).ok()?;
+    let envelope = Bytes::copy_from_slice(frame);
+    let mut count = 2;
+    while frame.get_more() {
+        socket.recv(frame, zmq::DONTWAIT).ok()?;
+        count += 1;
+    }
+    Some(if count == 2 { Ok(Wire { topic, envelope }) } else { Err(count) })
+}
+
+impl Inlet for ZmqInlet {
+    fn follow(&mut self, endpoints: &[EndpointEntry]) {
+        let wanted = |link: &Link| endpoints.iter().any(|e| e.identity == link.entry.identity);
+        self.links.retain(wanted);
+        for entry in endpoints.iter().filter(|entry| !entry.publish.is_empty()) {
+            let known = self.links.iter_mut().find(|link| link.entry.identity == entry.identity);
+            match known {
+                Some(link) => link.change(entry),
+                None => match self.open(entry) {
+                    Ok(link) => self.links.push(link),
+                    Err(error) => {
+                        tracing::error!(endpoint = %entry.identity, %error, "opening a socket");
+                    }
+                },
+            }
+        }
+        self.cared = None;
+    }
+
+    fn receive(&mut self, timeout: Duration, arrivals: &mut Vec<Arrival>) {
+        let now = Instant::now();
+        self.take_care(now);
+        self.drain(now, arrivals);
+        if !arrivals.is_empty() || !self.changes.is_empty() {
+            return;
+        }
+        let fds: Vec<_> = self.links.iter().map(|link| descriptor(&link.socket)).collect();
+        let readable = self.sleeper.wait(&fds, timeout.min(CARE));
+        for (link, readable) in self.links.iter_mut().zip(readable) {
+            link.ready |= readable;
+        }
+        self.drain(Instant::now(), arrivals);
+    }
+
+    fn changes(&mut self) -> Vec<EndpointChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.sleeper.waker()
+    }
+}

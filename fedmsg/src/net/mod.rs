@@ -1,0 +1,74 @@
+//! ZeroMQ: the transport of real buses.
+//!
+//! Every socket is owned by one thread. Waiting is done on the file descriptors that 0mq gives out
+//! (`ZMQ_FD`), which signal an edge: a socket is emptied before anybody waits for it again.
+
+mod bind;
+mod context;
+mod inlet;
+mod outlet;
+mod raw;
+mod resolve;
+pub mod rpc;
+mod wait;
+
+use crate::endpoint::Endpoint;
+use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::transport::{Inlet, NetError, Outlet, OutletSettings, Transport};
+
+pub use bind::Binding;
+pub use context::Context;
+
+/// Largest frame that a receiving socket takes: an envelope and some air (`ZMQ_MAXMSGSIZE`). A peer that
+/// sends more is disconnected.
+const FRAME_BYTES_MAX: i64 = ENVELOPE_BYTES_MAX as i64 + 4_096;
+
+/// The transport of real buses: tcp and ipc sockets of libzmq.
+#[derive(Clone, Debug)]
+pub struct Zmq {
+    context: Context,
+}
+
+impl Zmq {
+    /// Sockets in the context that this process shares.
+    pub fn new() -> Zmq {
+        Zmq { context: Context::shared() }
+    }
+}
+
+impl Default for Zmq {
+    fn default() -> Zmq {
+        Zmq::new()
+    }
+}
+
+impl Transport for Zmq {
+    fn outlet(&self, address: &Endpoint, settings: OutletSettings) -> Result<Box<dyn Outlet>, NetError> {
+        Ok(Box::new(outlet::ZmqOutlet::bind(&self.context, address, settings)?))
+    }
+
+    fn inlet(&self) -> Result<Box<dyn Inlet>, NetError> {
+        Ok(Box::new(inlet::ZmqInlet::new(&self.context)?))
+    }
+}
+
+impl From<zmq::Error> for NetError {
+    fn from(error: zmq::Error) -> NetError {
+        NetError::Socket(error.to_string())
+    }
+}
+
+/// What all our sockets have in common: IPv6 as well as IPv4, a peer that is gone is noticed within 3 s
+/// (`ZMQ_HEARTBEAT_IVL`, `_TIMEOUT`), a connection attempt lasts at most 2 s, and is repeated within 1 s.
+fn prepare(socket: &zmq::Socket) -> Result<(), NetError> {
+    socket.set_ipv6(true)?;
+    socket.set_heartbeat_ivl(1_000)?;
+    socket.set_heartbeat_timeout(3_000)?;
+    socket.set_heartbeat_ttl(3_000)?;
+    socket.set_connect_timeout(2_000)?;
+    socket.set_handshake_ivl(2_000)?;
+    socket.set_reconnect_ivl(100)?;
+    socket.set_reconnect_ivl_max(1_000)?;
+    socket.set_linger(0)?;
+    Ok(())
+}

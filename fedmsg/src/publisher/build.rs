@@ -1,0 +1,325 @@
+//! How a publisher comes to its identity, key, slot, endpoint or relays.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use uuid::Uuid;
+
+use super::slot::{SlotError, SlotLock};
+use super::writer::Writer;
+use super::{Counts, Handle, Publisher, Shared, direct};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, EndpointEntry, KeyFileError, LoadOptions, Watch};
+use crate::envelope::Epoch;
+use crate::identity::{Identity, Slot, StreamName};
+use crate::keys::SecretKey;
+use crate::merkle::Leaf;
+use crate::queue::Queue;
+use crate::record::{After, Level};
+use crate::seal::{Sealed, Sealer};
+use crate::transport::{NetError, Outlet, OutletSettings, Transport};
+
+/// What a call does when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Waits for room.
+    #[default]
+    Block,
+    /// Fails with [`PublishError::Full`](super::PublishError::Full).
+    Fail,
+}
+
+/// Why there is no publisher.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The private key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The private key is not one that the configuration trusts for this identity: nobody would believe.
+    #[error("the private key of {identity} is {found}, which is not trusted for it here: put its public half into keys.d/{identity}.toml")]
+    UntrustedKey {
+        /// Who wants to publish.
+        identity: Identity,
+        /// The key's id.
+        found: crate::keys::KeyId,
+    },
+    /// The identity has no free slot (or no entry), and there is no relay to publish through.
+    #[error("{identity} cannot publish: {tried}, and `[publisher] relays` names no relay")]
+    NoWay {
+        /// Who wants to publish.
+        identity: Identity,
+        /// What was tried, and who holds the slots.
+        tried: String,
+    },
+    /// Sockets cannot be made.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A thread cannot be started, or a file cannot be written.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Settings of a publisher; what is not set comes from the configuration.
+#[derive(Default)]
+#[must_use]
+pub struct PublisherBuilder {
+    options: Option<LoadOptions>,
+    config: Option<Arc<Config>>,
+    identity: Option<Identity>,
+    key: Option<SecretKey>,
+    transport: Option<Arc<dyn Transport>>,
+    on_full: OnFull,
+    relays_only: bool,
+}
+
+impl PublisherBuilder {
+    /// Reads the configuration with these options, and follows it while the publisher lives.
+    pub fn load(mut self, options: LoadOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    /// Uses this configuration, which does not change.
+    pub fn config(mut self, config: Arc<Config>) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Publishes as this identity.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Signs with this key instead of the one in the private folder.
+    pub fn key(mut self, key: SecretKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Sends by this transport instead of ZeroMQ.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// What to do when the queue is full.
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// Publishes through relays although there might be a free slot: for commands that live for a moment.
+    pub fn relays_only(mut self) -> Self {
+        self.relays_only = true;
+        self
+    }
+
+    /// Takes a slot or finds relays, and starts the writer thread.
+    pub fn build(self) -> Result<Publisher, BuildError> {
+        let (config, options) = match (self.config, self.options) {
+            (Some(config), _) => (config, None),
+            (None, options) => {
+                let options = options.unwrap_or_else(LoadOptions::from_process_environment);
+                (Arc::new(Config::load(&options)?), Some(options))
+            }
+        };
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => config.identity()?,
+        };
+        let key = match self.key {
+            Some(key) => key,
+            None => config.secret_key(&identity)?,
+        };
+        let trusted = config.trust.keys.get(&key.public().id());
+        if !trusted.is_some_and(|trusted| trusted.identity == identity && !trusted.revoked) {
+            return Err(BuildError::UntrustedKey { identity, found: key.public().id() });
+        }
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => default_transport()?,
+        };
+        let making = Making { config, identity, key: Arc::new(key), on_full: self.on_full, options };
+        let tried = if self.relays_only {
+            "it was told to use relays only".into()
+        } else {
+            match making.take_slot(&*transport)? {
+                Ok((slot, index, outlet)) => return making.direct(slot, index, outlet),
+                Err(tried) => tried,
+            }
+        };
+        making.relayed(tried)
+    }
+}
+
+#[cfg(feature = "net")]
+fn default_transport() -> Result<Arc<dyn Transport>, BuildError> {
+    Ok(Arc::new(crate::net::Zmq::new()))
+}
+
+#[cfg(not(feature = "net"))]
+fn default_transport() -> Result<Arc<dyn Transport>, BuildError> {
+    Err(NetError::Socket("built without the feature `net`: give a transport".into()).into())
+}
+
+struct Making {
+    config: Arc<Config>,
+    identity: Identity,
+    key: Arc<SecretKey>,
+    on_full: OnFull,
+    options: Option<LoadOptions>,
+}
+
+type Taken = (SlotLock, usize, Box<dyn Outlet>);
+
+impl Making {
+    /// The first slot whose lock and whose address are free; or in words what was tried.
+    fn take_slot(&self, transport: &dyn Transport) -> Result<Result<Taken, String>, BuildError> {
+        let entry: Option<&EndpointEntry> = self.config.endpoints.get(&self.identity);
+        let Some(entry) = entry.filter(|entry| !entry.publish.is_empty()) else {
+            return Ok(Err("it has no entry in [endpoints]".into()));
+        };
+        let settings = OutletSettings {
+            slow_subscriber_wait: std::time::Duration::from_millis(
+                self.config.publisher.slow_subscriber_wait_ms,
+            ),
+            ..OutletSettings::default()
+        };
+        let mut tried = Vec::new();
+        for (index, address) in entry.publish.iter().enumerate() {
+            let slot = match SlotLock::take(&self.config.state_dir, &self.identity, index) {
+                Ok(slot) => slot,
+                Err(SlotError::Held(pid)) => {
+                    tracing::warn!(identity = %self.identity, slot = index, pid, "the slot is taken, trying the next one");
+                    tried.push(format!("slot {index} is held by process {pid}"));
+                    continue;
+                }
+                Err(SlotError::Io(path, error)) => {
+                    return Err(BuildError::Io { what: path.display().to_string(), error });
+                }
+            };
+            match transport.outlet(address, settings) {
+                Ok(outlet) => return Ok(Ok((slot, index, outlet))),
+                Err(NetError::InUse { address }) => {
+                    tracing::warn!(identity = %self.identity, slot = index, address, "the address is in use, trying the next slot");
+                    tried.push(format!("{address} of slot {index} is in use"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Err(tried.join(", ")))
+    }
+
+    fn direct(
+        self,
+        slot: SlotLock,
+        index: usize,
+        outlet: Box<dyn Outlet>,
+    ) -> Result<Publisher, BuildError> {
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
+        let (after, prev, before) = slot.before();
+        let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
+        let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
+        slot.begin(sealer.epoch()).map_err(io)?;
+        let waker = outlet.waker();
+        self.start(sealer, waker, false, |writer| {
+            move || direct::run(writer, outlet, Some(slot), genesis)
+        })
+    }
+
+    #[cfg(feature = "net")]
+    fn relayed(self, tried: String) -> Result<Publisher, BuildError> {
+        use super::relayed;
+        let relays = self.config.publisher.relays.iter();
+        let entries = relays.filter_map(|relay| self.config.endpoints.get(relay));
+        let entries: Vec<EndpointEntry> =
+            entries.filter(|entry| !entry.submit.is_empty()).cloned().collect();
+        if entries.is_empty() {
+            return Err(BuildError::NoWay { identity: self.identity, tried });
+        }
+        tracing::debug!(identity = %self.identity, tried, "publishing through relays");
+        let stream = StreamName::new(self.identity.clone(), Slot::Unique(Uuid::now_v7()));
+        let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
+        let lines = crate::net::rpc::Lines::connect(&entries)?;
+        let (waker, key) = (lines.waker(), Arc::clone(&self.key));
+        self.start(sealer, waker, true, |writer| {
+            move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
+        })
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn relayed(self, tried: String) -> Result<Publisher, BuildError> {
+        Err(BuildError::NoWay { identity: self.identity, tried })
+    }
+
+    fn open_epoch(
+        &self,
+        stream: StreamName,
+        after: (After, Leaf),
+        before: Option<Epoch>,
+    ) -> (Sealer, Sealed) {
+        let now = Clock::wall();
+        let epoch = Epoch::next(now, random_bytes(), before);
+        Sealer::open_epoch(Arc::clone(&self.key), stream, epoch, after, Level::Memory, now)
+    }
+
+    fn start<F: FnOnce() + Send + 'static>(
+        self,
+        sealer: Sealer,
+        waker: Arc<dyn crate::transport::Wake>,
+        relayed: bool,
+        thread: impl FnOnce(Writer) -> F,
+    ) -> Result<Publisher, BuildError> {
+        let section = &self.config.publisher;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(section.queue_messages, section.queue_bytes),
+            waker,
+            position: Mutex::new((sealer.stream().clone(), sealer.epoch())),
+            subscribers: Mutex::new(0),
+            subscribers_changed: Condvar::new(),
+            counts: Counts { published: AtomicU64::new(0), ..Counts::default() },
+            relayed,
+            pid: std::process::id(),
+            identity: self.identity,
+            config: RwLock::new(Arc::clone(&self.config)),
+        });
+        let watch = self.options.map(|options| {
+            let shared = Arc::clone(&shared);
+            Watch::start(options, self.config.clone(), move |update| {
+                if let Some(error) = &update.error {
+                    tracing::error!(%error, "the configuration is broken; the last good one stays");
+                }
+                shared.set_config(update.config);
+            })
+        });
+        let writer = Writer::new(Arc::clone(&shared), sealer, section.seal_interval_us);
+        let name = std::thread::Builder::new().name("fedmsg-publish".into());
+        let thread = name.spawn(thread(writer));
+        let io = |error| BuildError::Io { what: "starting a thread".into(), error };
+        let handle = Handle {
+            shared,
+            on_full: self.on_full,
+            thread: Mutex::new(Some(thread.map_err(io)?)),
+            _watch: watch,
+        };
+        Ok(Publisher { handle: Arc::new(handle) })
+    }
+}
+
+/// For an epoch's name, which must be unique, not secret.
+pub(super) fn random_bytes() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
+    bytes
+}

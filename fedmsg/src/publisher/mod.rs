@@ -1,0 +1,319 @@
+//! Publishing: a queue, and one thread that numbers, chains, seals and sends what is in it.
+//!
+//! A process with an entry in `[endpoints]` takes the first free slot of its identity and binds that
+//! address. One without an entry, or without a free slot, publishes through relays; the calls are the same.
+
+mod build;
+mod direct;
+mod relayed;
+mod slot;
+mod ticket;
+mod writer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::envelope::Epoch;
+use crate::identity::{Identity, StreamName};
+use crate::queue::{PushError, Queue};
+use crate::record::Level;
+use crate::seal::{self, Checked, Draft, SealError};
+use crate::transport::Wake;
+
+pub use build::{BuildError, OnFull, PublisherBuilder};
+pub use ticket::{Publishing, Ticket};
+
+/// The publishing end of a service. `Clone + Send + Sync`: one is shared by all threads.
+///
+/// Dropping the last clone sends what is queued, says `closed` in a last heartbeat, and waits for that.
+#[derive(Clone)]
+pub struct Publisher {
+    handle: Arc<Handle>,
+}
+
+/// What the clones of a publisher share; the writer thread has only the inner part.
+struct Handle {
+    shared: Arc<Shared>,
+    on_full: OnFull,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _watch: Option<crate::config::Watch>,
+}
+
+/// What callers and the writer thread share.
+struct Shared {
+    identity: Identity,
+    queue: Queue<Job>,
+    waker: Arc<dyn Wake>,
+    config: RwLock<Arc<Config>>,
+    position: Mutex<(StreamName, Epoch)>,
+    subscribers: Mutex<usize>,
+    subscribers_changed: Condvar,
+    counts: Counts,
+    relayed: bool,
+    pid: u32,
+}
+
+/// One message on its way to the writer, and where its answer goes.
+struct Job {
+    message: Checked,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<Receipt, PublishError>>;
+
+#[derive(Default)]
+struct Counts {
+    published: AtomicU64,
+    refused: AtomicU64,
+    dropped_tickets: AtomicU64,
+    left_out: AtomicU64,
+    relays_up: AtomicU64,
+}
+
+/// What publishing one message came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The message's number in it.
+    pub i: u64,
+    /// The message's identifier.
+    pub msg_id: String,
+    /// What the receipt promises: so far always [`Level::Memory`], which survives nothing.
+    pub level: Level,
+    /// The relay that accepted it, where there is one in between.
+    pub relay: Option<Identity>,
+}
+
+/// Why a message was not published, or is not known to be.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The draft cannot be sealed: the caller's mistake. Nothing was published.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The queue is full, and the publisher was told to say so. Nothing was published.
+    #[error("the queue is full")]
+    Full,
+    /// The publisher was closed. Nothing was published.
+    #[error("the publisher is closed")]
+    Closed,
+    /// The process was forked: the writer thread is in the parent. Nothing was published.
+    #[error("this process is a fork of the one that made the publisher: make another one here")]
+    Forked,
+    /// Every relay that answered refused the message.
+    #[error("relay {relay} refused it: {reason}")]
+    Refused {
+        /// Who refused.
+        relay: Identity,
+        /// Why: the name of a rejection.
+        reason: String,
+    },
+    /// It is not known whether the message was published; publishing it again with the same `msg_id` to
+    /// the same publisher is harmless.
+    #[error("no answer in time: the message may have been published or not")]
+    Indeterminate,
+}
+
+/// Counters of a publisher since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublisherMetrics {
+    /// Messages that were sealed and sent.
+    pub published: u64,
+    /// Messages that relays refused.
+    pub refused: u64,
+    /// Tickets that nobody waited for.
+    pub dropped_tickets: u64,
+    /// Messages that were sent without some subscriber, because it was too slow.
+    pub left_out: u64,
+    /// Messages in the queue.
+    pub queued: u64,
+    /// Subscribers that are connected (directly, or in front of the relay: 0).
+    pub subscribers: u64,
+    /// Relays that answer.
+    pub relays_up: u64,
+}
+
+impl Publisher {
+    /// A publisher with the configuration of this machine (`/etc/fedmsg.d`, or what `FEDMSG_CONFIG_DIR`
+    /// names), and the identity that it or `FEDMSG_IDENTITY` gives.
+    pub fn new() -> Result<Publisher, BuildError> {
+        Publisher::builder().build()
+    }
+
+    /// A publisher with settings of your own.
+    pub fn builder() -> PublisherBuilder {
+        PublisherBuilder::default()
+    }
+
+    /// Publishes: `.wait()` blocks the thread, `.await` a task. Nothing happens before either.
+    ///
+    /// The draft is checked at once; what is wrong with it comes back from `.wait()` and `.await`.
+    pub fn publish(&self, draft: Draft) -> Publishing {
+        Publishing::new(self.clone(), self.check(draft))
+    }
+
+    /// Puts a message into the queue and gives a ticket, whose receipt comes later. With a full queue this
+    /// blocks, or fails, as [`PublisherBuilder::on_full`] says. A ticket may be dropped; that is counted.
+    pub fn enqueue(&self, draft: Draft) -> Result<Ticket, PublishError> {
+        let message = self.check(draft)?;
+        let bytes = message.len();
+        let (answer, receipt) = oneshot::channel();
+        let job = Job { message, answer };
+        let queue = &self.handle.shared.queue;
+        let pushed = match self.handle.on_full {
+            OnFull::Block => queue.push(job, bytes, None),
+            OnFull::Fail => queue.try_push(job, bytes),
+        };
+        self.pushed(pushed.map_err(|error| match error {
+            PushError::Full(_) => PublishError::Full,
+            PushError::Closed(_) => PublishError::Closed,
+        }))?;
+        Ok(Ticket::new(receipt))
+    }
+
+    /// Waits until so many subscribers are connected, or the time is over; says whether they are. Nothing
+    /// in this library waits for subscribers by itself.
+    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let shared = &self.handle.shared;
+        let mut present = shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        while *present < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = shared.subscribers_changed.wait_timeout(present, left);
+            present = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Sends what is queued, says `closed` in a last heartbeat, and waits for that. Clones can no longer
+    /// publish. To call it again does nothing.
+    pub fn close(&self) {
+        self.handle.close();
+    }
+
+    /// Who publishes.
+    pub fn identity(&self) -> &Identity {
+        &self.handle.shared.identity
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> StreamName {
+        self.handle.shared.position().0
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.handle.shared.position().1
+    }
+
+    /// Whether messages go through relays, for want of an own endpoint.
+    pub fn is_relayed(&self) -> bool {
+        self.handle.shared.relayed
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> PublisherMetrics {
+        let shared = &self.handle.shared;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let subscribers = *shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        PublisherMetrics {
+            published: read(&shared.counts.published),
+            refused: read(&shared.counts.refused),
+            dropped_tickets: read(&shared.counts.dropped_tickets),
+            left_out: read(&shared.counts.left_out),
+            queued: shared.queue.len() as u64,
+            subscribers: subscribers as u64,
+            relays_up: read(&shared.counts.relays_up),
+        }
+    }
+
+    fn check(&self, draft: Draft) -> Result<Checked, PublishError> {
+        let shared = &self.handle.shared;
+        if std::process::id() != shared.pid {
+            return Err(PublishError::Forked);
+        }
+        let config = shared.config();
+        let fresh_id = || format!("{}-{}", Clock::wall().year(), Uuid::new_v4());
+        Ok(seal::check(draft, &shared.identity, &config.trust, fresh_id)?)
+    }
+
+    /// Wakes the writer for what was just pushed.
+    fn pushed(&self, pushed: Result<bool, PublishError>) -> Result<(), PublishError> {
+        if pushed? {
+            self.handle.shared.waker.wake();
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Publisher({})", self.stream())
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        if std::process::id() != self.shared.pid {
+            return;
+        }
+        self.shared.queue.close();
+        self.shared.waker.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(identity = %self.shared.identity, "the writer of a publisher panicked");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_config(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn position(&self) -> (StreamName, Epoch) {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {
+        let stream = self.position().0;
+        Receipt { stream, epoch, i, msg_id, level: Level::Memory, relay }
+    }
+
+    /// Gives a caller the answer; counts those that nobody waits for.
+    fn answer(&self, answer: Answer, result: Result<Receipt, PublishError>) {
+        if answer.send(result).is_err() {
+            self.counts.dropped_tickets.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn subscribers_changed(&self, joined: usize, left: usize) {
+        let mut present = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        *present = (*present + joined).saturating_sub(left);
+        self.subscribers_changed.notify_all();
+    }
+}

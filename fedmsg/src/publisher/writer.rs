@@ -1,0 +1,152 @@
+//! What the writer thread does whichever way the messages go: take, recognise retries, seal in trees,
+//! keep the pace.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Answer, Job, PublishError, Shared};
+use crate::clock::Clock;
+use crate::dedup::{Known, MsgIds};
+use crate::limits::TREE_LEAVES_MAX;
+use crate::pacing::{Due, Pacer};
+use crate::record::State;
+use crate::seal::{Checked, SealError, Sealed, Sealer};
+
+/// Most drafts that are out of the queue and not sealed.
+const WAITING_MAX: usize = 16 * TREE_LEAVES_MAX;
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sealer: Sealer,
+    pub(super) pacer: Pacer,
+    pub(super) clock: Clock,
+    waiting: VecDeque<Job>,
+    msg_ids: MsgIds,
+    /// A new reader is to be told where the stream is, and how its epoch began.
+    announcing: bool,
+}
+
+/// A sealed message and who waits for its receipt.
+pub(super) struct Outgoing {
+    pub(super) sealed: Sealed,
+    pub(super) msg_id: String,
+    pub(super) answer: Answer,
+}
+
+/// A retry of a message that was published before.
+pub(super) struct Retry {
+    pub(super) i: u64,
+    pub(super) msg_id: String,
+    pub(super) answer: Answer,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, sealer: Sealer, seal_interval_us: u64) -> Writer {
+        let clock = Clock::start();
+        let pacer = Pacer::new(seal_interval_us, clock.micros());
+        let (waiting, msg_ids) = (VecDeque::new(), MsgIds::default());
+        Writer { shared, sealer, pacer, clock, waiting, msg_ids, announcing: true }
+    }
+
+    /// Takes what is in the queue; says whether the publisher is closed and everything was sealed.
+    pub(super) fn fill(&mut self) -> bool {
+        let closed = self.shared.queue.is_closed();
+        let room = WAITING_MAX.saturating_sub(self.waiting.len());
+        self.shared.queue.take_now(room, &mut self.waiting);
+        closed && self.waiting.is_empty()
+    }
+
+    /// Seals one tree if it is time; nothing otherwise. Retries come back beside it.
+    pub(super) fn seal_due(&mut self) -> (Vec<Outgoing>, Vec<Retry>) {
+        let now = self.clock.micros();
+        if self.pacer.seal_due(self.waiting.len(), now) != Some(Due::Now) {
+            return (Vec::new(), Vec::new());
+        }
+        let (mut tree, mut answers, mut retries) = (Vec::new(), Vec::new(), Vec::new());
+        let next = self.sealer.last().0 + 1;
+        while tree.len() < TREE_LEAVES_MAX
+            && let Some(Job { message, answer }) = self.waiting.pop_front()
+        {
+            match self.recognise(&message, next + tree.len() as u64) {
+                Known::New => {
+                    answers.push((message.msg_id.clone(), answer));
+                    tree.push(message);
+                }
+                Known::Same(i) => retries.push(Retry { i, msg_id: message.msg_id, answer }),
+                Known::Other => {
+                    let error = SealError::MsgIdReused(message.msg_id);
+                    self.shared.answer(answer, Err(PublishError::Seal(error)));
+                }
+            }
+        }
+        let sealed = self.sealer.seal(&tree, Clock::wall());
+        if !sealed.is_empty() {
+            self.pacer.sealed(self.clock.micros());
+            self.shared.counts.published.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+        }
+        let outgoing = sealed.into_iter().zip(answers);
+        let outgoing =
+            outgoing.map(|(sealed, (msg_id, answer))| Outgoing { sealed, msg_id, answer });
+        (outgoing.collect(), retries)
+    }
+
+    /// Whether the caller's own identifier was seen before; a new one is to get number `i`.
+    fn recognise(&mut self, message: &Checked, i: u64) -> Known {
+        if !message.idempotent {
+            return Known::New;
+        }
+        let now = self.clock.millis();
+        let known = self.msg_ids.look_up(message, now);
+        if known == Known::New {
+            self.msg_ids.remember(message, i, now);
+        }
+        known
+    }
+
+    /// A heartbeat, if it is time.
+    pub(super) fn heartbeat_due(&mut self) -> Option<Sealed> {
+        let now = self.clock.micros();
+        (self.pacer.heartbeat_due(now) == Due::Now).then(|| self.heartbeat(State::Open))
+    }
+
+    /// A heartbeat now.
+    pub(super) fn heartbeat(&mut self, state: State) -> Sealed {
+        let config = self.shared.config();
+        self.pacer.beaten(self.clock.micros());
+        self.sealer.heartbeat(state, &config.digest, Clock::wall())
+    }
+
+    /// A new reader is there.
+    pub(super) fn announce(&mut self) {
+        self.announcing = true;
+        self.pacer.announce();
+    }
+
+    /// Whether the heartbeat that was just sent is for a new reader, who needs the genesis record too.
+    pub(super) fn announcing(&mut self) -> bool {
+        std::mem::take(&mut self.announcing)
+    }
+
+    /// How long nothing has to be done here.
+    pub(super) fn pause(&self) -> Duration {
+        let now = self.clock.micros();
+        let until = |due| match due {
+            Due::Now => 0,
+            Due::At(time) => time.saturating_sub(now),
+        };
+        let beat = until(self.pacer.heartbeat_due(now));
+        let seal = self.pacer.seal_due(self.waiting.len(), now).map_or(u64::MAX, until);
+        Duration::from_micros(beat.min(seal))
+    }
+
+    /// The publisher cannot go on: whoever waits is told.
+    pub(super) fn fail_waiting(&mut self) {
+        self.shared.queue.close();
+        self.fill();
+        for job in std::mem::take(&mut self.waiting) {
+            self.shared.answer(job.answer, Err(PublishError::Closed));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The seam between the bus and what carries its frames: ZeroMQ ([`net`](crate::net)), or memory
+//! ([`testing`](crate::testing)). One contract suite runs on both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::EndpointEntry;
+use crate::endpoint::Endpoint;
+use crate::envelope::Wire;
+use crate::event::EndpointChange;
+use crate::identity::Identity;
+
+/// What can go wrong with sockets: the machine's fault, or the address's.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// The address is taken.
+    #[error("{address} is in use by another process")]
+    InUse {
+        /// The address.
+        address: String,
+    },
+    /// An address cannot be bound.
+    #[error("cannot bind {address}: {why}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the system says.
+        why: String,
+    },
+    /// A socket cannot be made or used.
+    #[error("0mq: {0}")]
+    Socket(String),
+    /// Something else of the system's.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Interrupts somebody who waits on an outlet or an inlet; callable from any thread.
+pub trait Wake: Send + Sync {
+    /// Makes the current wait, or else the next one, return at once.
+    fn wake(&self);
+}
+
+/// Where a publisher or a relay puts frames for whoever listens.
+pub trait Outlet: Send {
+    /// Sends to every subscriber. Waits for a slow one at most as long as the transport was told, then
+    /// goes on without it; `false` when somebody was left out.
+    fn send(&mut self, wire: &Wire) -> bool;
+    /// Waits until woken, until a subscriber comes or goes, or until the time is over.
+    fn wait(&mut self, timeout: Duration) -> Subscribers;
+    /// Interrupts [`wait`](Outlet::wait).
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// How many subscribers came and went during one wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscribers {
+    /// Came.
+    pub joined: usize,
+    /// Went.
+    pub left: usize,
+}
+
+/// What an inlet received.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Whose endpoint sent it.
+    pub endpoint: Identity,
+    /// Two frames; otherwise how many there were.
+    pub frames: Result<Wire, usize>,
+}
+
+/// Where a subscriber gets frames from.
+pub trait Inlet: Send {
+    /// Connects to these endpoints and disconnects from all others; those that stay are not touched.
+    fn follow(&mut self, endpoints: &[EndpointEntry]);
+    /// Waits until woken, until something arrives, or until the time is over; takes all that waits, up to
+    /// a bound.
+    fn receive(&mut self, timeout: Duration, arrivals: &mut Vec<Arrival>);
+    /// What became of the endpoints since the last call.
+    fn changes(&mut self) -> Vec<EndpointChange>;
+    /// Interrupts [`receive`](Inlet::receive).
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// Makes outlets and inlets.
+pub trait Transport: Send + Sync {
+    /// Binds an address for publishing.
+    fn outlet(
+        &self,
+        address: &Endpoint,
+        settings: OutletSettings,
+    ) -> Result<Box<dyn Outlet>, NetError>;
+    /// Makes a place to receive.
+    fn inlet(&self) -> Result<Box<dyn Inlet>, NetError>;
+}
+
+/// How an outlet treats slow subscribers.
+#[derive(Clone, Copy, Debug)]
+pub struct OutletSettings {
+    /// Longest wait for one message, 0 to 500 ms.
+    pub slow_subscriber_wait: Duration,
+    /// Bytes that may wait for one subscriber, roughly.
+    pub subscriber_bytes: usize,
+}
+
+impl Default for OutletSettings {
+    fn default() -> OutletSettings {
+        OutletSettings {
+            slow_subscriber_wait: Duration::from_millis(500),
+            subscriber_bytes: 64 << 20,
+        }
+    }
+}
