@@ -11,7 +11,11 @@ pub const IDENTITY_BYTES_MAX: usize = 200;
 pub const SLOT_MAX: u16 = 9_999;
 /// Longest second frame, in bytes.
 pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of `msg`, `headers` and `ext`; the outermost object is depth 1.
+/// Most bytes of a second frame beside `msg`, `ext`, the headers, `msg_id` and `username`: fixed members,
+/// numbers, names, the longest stream, topic and signature.
+pub const ENVELOPE_REST_BYTES_MAX: usize =
+    320 + IDENTITY_BYTES_MAX + 37 + TOPIC_BYTES_MAX + SIGNATURE_CHARS_MAX;
+/// Deepest nesting of `msg` and of `ext`; the object that is their value is depth 1.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Highest message number: the largest integer that every JSON reader keeps exact.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
