@@ -276,6 +276,11 @@ pub(crate) struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads a whole second frame, its `signature` included.
     pub(crate) fn parse(frame: &'a str) -> Result<Envelope<'a>, EnvelopeFault> {
+        // JSON allows line ends and tabs between tokens; one line for each message is what journals,
+        // pipes and logs of readers are built on.
+        if frame.bytes().any(|byte| byte < b' ') {
+            return Err(EnvelopeFault::Malformed("not one line: a control character".into()));
+        }
         let fault = RefCell::new(None);
         let mut reader = serde_json::Deserializer::from_str(frame);
         let read = (&mut reader).deserialize_map(Members { fault: &fault });

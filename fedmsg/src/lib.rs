@@ -3,6 +3,9 @@
 
 pub mod envelope;
 pub mod event;
+mod frame_fields;
+mod frame_parts;
+pub mod frames;
 pub mod identity;
 pub mod json;
 pub mod keys;

@@ -11,7 +11,11 @@ pub const IDENTITY_BYTES_MAX: usize = 200;
 pub const SLOT_MAX: u16 = 9_999;
 /// Longest second frame, in bytes.
 pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of `msg`, `headers` and `ext`; the outermost object is depth 1.
+/// Most bytes of a second frame beside `msg`, `ext`, the headers, `msg_id` and `username`: fixed members,
+/// numbers, names, the longest stream, topic and signature.
+pub const ENVELOPE_REST_BYTES_MAX: usize =
+    320 + IDENTITY_BYTES_MAX + 37 + TOPIC_BYTES_MAX + SIGNATURE_CHARS_MAX;
+/// Deepest nesting of `msg` and of `ext`; the object that is their value is depth 1.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Highest message number: the largest integer that every JSON reader keeps exact.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
@@ -71,9 +75,30 @@ pub const PUT_MESSAGES_MAX: usize = 100;
 pub const GET_MESSAGES_MAX: u64 = 1_000;
 /// Most bytes in the answer to one `GET`; at least one message is always sent.
 pub const GET_BYTES_MAX: usize = 1 << 20;
+/// Most bytes in one `PUT`, both frames of all its messages together.
+pub const PUT_BYTES_MAX: usize = 4 << 20;
+/// Longest identifier of a request, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 16;
+/// Longest token of a `LIST`, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 64;
+/// Longest word of a replay frame (a consumer's name, a reason), in bytes.
+pub const WORD_BYTES_MAX: usize = 64;
+/// Longest explanation in a replay frame, in bytes.
+pub const TEXT_BYTES_MAX: usize = 512;
+/// Longest receipt of a `STORED`, in bytes.
+pub const RECEIPT_BYTES_MAX: usize = 4_096;
+/// Most patterns of one `GET`.
+pub const FILTERS_MAX: usize = 64;
+/// Most epochs in one `INFO`: the newest ones.
+pub const EPOCHS_MAX: usize = 1_000;
+/// Most streams on one page of a `LIST`.
+pub const PAGE_STREAMS_MAX: usize = 1_000;
+/// Latest time of a message, in milliseconds since 1970: the end of the year 9999.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
 const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
+const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);

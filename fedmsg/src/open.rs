@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use crate::envelope::{Envelope, EnvelopeFault, Epoch, Kind, Wire};
 use crate::identity::{Identity, StreamName};
 use crate::keys::{KeyId, TrustedKey};
-use crate::limits::{NUMBER_MAX, STREAMS_MAX, VERDICTS_MAX};
+use crate::limits::{NUMBER_MAX, STREAMS_MAX, TOPIC_BYTES_MAX, VERDICTS_MAX};
 use crate::merkle::Leaf;
-use crate::record::{Genesis, Heartbeat};
+use crate::record::{After, Genesis, Heartbeat};
 use crate::rejection::Rejection;
 use crate::signing::{Cut, Roots};
 use crate::timestamp::Timestamp;
@@ -49,6 +49,29 @@ pub enum Record {
     Heartbeat(Heartbeat),
 }
 
+impl Record {
+    fn read(kind: Kind, msg: &str) -> Result<Record, serde_json::Error> {
+        Ok(match kind {
+            Kind::Message => Record::Message,
+            Kind::Genesis => Record::Genesis(serde_json::from_str(msg)?),
+            Kind::Heartbeat => Record::Heartbeat(serde_json::from_str(msg)?),
+        })
+    }
+
+    /// Whether the numbers in the body are possible, and those of the record that it is in.
+    fn agrees_with(&self, place: &Place) -> bool {
+        match self {
+            Record::Genesis(Genesis { after: After::Epoch { last, .. }, .. }) => {
+                *last <= NUMBER_MAX
+            }
+            Record::Message | Record::Genesis(_) => true,
+            Record::Heartbeat(beat) => {
+                beat.last == place.i && beat.head == place.prev && beat.first <= beat.last + 1
+            }
+        }
+    }
+}
+
 /// Where a record stands in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -65,7 +88,8 @@ pub struct Place {
 }
 
 impl Verified {
-    /// The bytes as they came, to be stored or forwarded.
+    /// The bytes as they came, to be stored or forwarded. What came through [`Opener::open_run`] may have
+    /// been proven by its successor alone: open it once more with [`Opener::open`] before you store it.
     pub fn wire(&self) -> &Wire {
         &self.wire
     }
@@ -158,8 +182,9 @@ pub struct Refused {
     pub stream: Option<StreamName>,
     /// The key that it names.
     pub key: Option<KeyId>,
-    /// Where it stands in its stream. There only when the signature was good: such a message uses its
-    /// position up; any other moves nothing.
+    /// Where it stands in its stream. There only when the signature was good and covers the reason: such a
+    /// message uses its position up; any other moves nothing. (The topic frame is not signed, and anybody
+    /// can change it on the way.)
     pub place: Option<Place>,
 }
 
@@ -233,7 +258,7 @@ impl Opener {
         named: Option<&HashMap<StreamName, (KeyId, Leaf)>>,
     ) -> Result<Verified, Box<Refused>> {
         let refuse = |reason| refusal(wire, reason);
-        if !Topic::is_valid(&wire.topic) {
+        if wire.topic.len() > TOPIC_BYTES_MAX || !Topic::is_valid(&wire.topic) {
             return Err(refuse(Rejection::BadTopic));
         }
         let kind = Kind::of_topic(&wire.topic);
@@ -298,40 +323,31 @@ impl Opener {
             }
         };
         let place = Place { kind, epoch: envelope.epoch, i: envelope.i, prev: envelope.prev, leaf };
-        let refuse = |reason, detail| refuse(reason, detail, Some(place));
         if envelope.topic.as_bytes() != &wire.topic[..] {
-            return Err(refuse(Rejection::TopicMismatch, None));
+            // Frame 1 is not signed: were the position used up, any carrier could make a reader drop the
+            // true message as a duplicate.
+            return Err(refuse(Rejection::TopicMismatch, None, None));
         }
+        let numbers = || refuse(Rejection::OutOfBounds, Some("member `i`".into()), None);
+        if !number_fits(kind, envelope.i) {
+            return Err(numbers());
+        }
+        let refuse_at = |reason, detail| refuse(reason, detail, Some(place));
         if trusted.not_before.is_some_and(|from| envelope.timestamp < from) {
-            return Err(refuse(Rejection::KeyNotYetValid, None));
+            return Err(refuse_at(Rejection::KeyNotYetValid, None));
         }
         if trusted.not_after.is_some_and(|to| envelope.timestamp > to) {
-            return Err(refuse(Rejection::KeyExpired, None));
+            return Err(refuse_at(Rejection::KeyExpired, None));
         }
         let malformed =
-            |error: serde_json::Error| refuse(Rejection::Malformed, Some(error.to_string()));
-        let record = match kind {
-            Kind::Message => Record::Message,
-            Kind::Genesis => {
-                Record::Genesis(serde_json::from_str(envelope.msg.get()).map_err(malformed)?)
-            }
-            Kind::Heartbeat => {
-                Record::Heartbeat(serde_json::from_str(envelope.msg.get()).map_err(malformed)?)
-            }
-        };
-        let number_fits = match &record {
-            Record::Message => envelope.i > 0,
-            Record::Genesis(_) => envelope.i == 0,
-            Record::Heartbeat(beat) => {
-                beat.last == envelope.i && beat.head == envelope.prev && beat.first <= beat.last + 1
-            }
-        };
-        if !number_fits {
-            return Err(refuse(Rejection::OutOfBounds, Some("member `i`".into())));
+            |error: serde_json::Error| refuse_at(Rejection::Malformed, Some(error.to_string()));
+        let record = Record::read(kind, envelope.msg.get()).map_err(malformed)?;
+        if !record.agrees_with(&place) {
+            return Err(numbers());
         }
         let topic = match self.topic(&envelope.topic, kind, &stream, key) {
             Ok(topic) => topic,
-            Err(reason) => return Err(refuse(reason, None)),
+            Err(reason) => return Err(refuse_at(reason, None)),
         };
         Ok(Verified {
             record,
@@ -412,5 +428,14 @@ fn place_of_void(text: &str, kind: Kind, leaf: Leaf) -> Option<Place> {
     let position: Position = serde_json::from_str(text).ok()?;
     let epoch = Epoch::parse(&position.epoch)?;
     let (i, prev) = (position.i, position.prev);
-    (i <= NUMBER_MAX).then_some(Place { kind, epoch, i, prev, leaf })
+    number_fits(kind, i).then_some(Place { kind, epoch, i, prev, leaf })
+}
+
+/// Whether a record of this kind can have this number. One that cannot is at no position, and moves nothing.
+fn number_fits(kind: Kind, i: u64) -> bool {
+    match kind {
+        Kind::Message => (1..=NUMBER_MAX).contains(&i),
+        Kind::Genesis => i == 0,
+        Kind::Heartbeat => i <= NUMBER_MAX,
+    }
 }

@@ -219,8 +219,8 @@ pub fn check(
     let text = |member: &'static str, written: Result<String, String>| {
         let checked = written.map_err(JsonFault::Malformed).and_then(|text| {
             check_object(&text)?;
-            // One line: a newline between tokens is legal JSON, but not of this format.
-            if text.contains('\n') { one_line(&text) } else { Ok(text) }
+            // One line: a line end or tab between tokens is legal JSON, but not of this format.
+            if text.bytes().any(|byte| byte < b' ') { Ok(one_line(&text)) } else { Ok(text) }
         });
         checked.map_err(|fault| SealError::Json { member, topic: topic.clone(), fault })
     };
@@ -239,29 +239,21 @@ pub fn check(
     Ok(checked)
 }
 
-fn one_line(text: &str) -> Result<String, JsonFault> {
-    // White space outside of strings only: RawValue keeps numbers as they were written.
-    let mut line = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' if !in_string => continue,
-            '"' if !escaped => in_string = !in_string,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-        line.push(c);
-    }
-    check_object(&line).map(|()| line)
+/// Takes out the control characters: in text that was checked they stand between tokens alone.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| *c >= ' ').collect()
 }
 
 fn check_lengths(checked: &Checked) -> Result<(), SealError> {
-    // Head, numbers, names of members and the longest signature stay below this.
-    const REST: usize = 2_048;
-    let escaped = |text: &str| 6 * text.len();
-    let headers = checked.headers.iter().map(|(name, value)| escaped(name) + escaped(value) + 6);
-    let ext = checked.ext.as_ref().map_or(0, String::len);
-    let total = checked.msg.len() + ext + headers.sum::<usize>() + REST;
+    let sum = |(name, value): (&String, &String)| written_len(name) + written_len(value) + 2;
+    let optional = |text: &Option<String>| text.as_deref().map_or(0, written_len);
+    // Everything else: head, numbers, names of members, topic, and the longest signature.
+    let total = checked.msg.len()
+        + checked.ext.as_ref().map_or(0, String::len)
+        + checked.headers.iter().map(sum).sum::<usize>()
+        + written_len(&checked.msg_id)
+        + optional(&checked.username)
+        + limits::ENVELOPE_REST_BYTES_MAX;
     let username = checked.username.as_ref().map_or(0, String::len);
     let mut bounds = vec![
         ("msg_id".to_owned(), checked.msg_id.len(), limits::MSG_ID_BYTES_MAX),
@@ -273,17 +265,23 @@ fn check_lengths(checked: &Checked) -> Result<(), SealError> {
         bounds.push((format!("headers.{name}"), value.len(), limits::HEADER_VALUE_BYTES_MAX));
         bounds.push((format!("headers.{name}"), name.len(), limits::HEADER_NAME_BYTES_MAX));
     }
+    let too_long =
+        |(member, is, most)| SealError::TooLong { member, topic: checked.topic.clone(), is, most };
     if checked.msg_id.is_empty() {
-        bounds.push(("msg_id".to_owned(), 0, 0));
-        let topic = checked.topic.clone();
-        return Err(SealError::TooLong { member: "msg_id".into(), topic, is: 0, most: 128 });
+        return Err(too_long(("msg_id".to_owned(), 0, limits::MSG_ID_BYTES_MAX)));
     }
-    match bounds.into_iter().find(|(_, is, most)| is > most) {
-        Some((member, is, most)) => {
-            Err(SealError::TooLong { member, topic: checked.topic.clone(), is, most })
-        }
-        None => Ok(()),
-    }
+    let beyond = bounds.into_iter().find(|(_, is, most)| is > most);
+    beyond.map_or(Ok(()), |bound| Err(too_long(bound)))
+}
+
+/// How many bytes a text has as a JSON string, the quotes included.
+fn written_len(text: &str) -> usize {
+    let written = |byte: u8| match byte {
+        b'"' | b'\\' | 8 | 9 | 10 | 12 | 13 => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(written).sum::<usize>() + 2
 }
 
 /// One sealed record.

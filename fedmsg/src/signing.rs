@@ -2,7 +2,7 @@
 //!
 //! The exact bytes are signed. Nothing is parsed, and nothing is encoded again, in order to verify.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use data_encoding::BASE64URL_NOPAD;
 
@@ -98,12 +98,12 @@ impl<'a> Cut<'a> {
         let path = &self.path[..self.path_len];
         let Some(root) = root_from_path(leaf, self.size, self.index, path) else { return false };
         let known = (self.key, self.size, root);
-        if roots.contains(&known) {
+        if roots.contains(&known, &self.signature) {
             return true;
         }
         let good = key.verifies(&root_message(self.size, &root), &self.signature);
         if good {
-            roots.insert(known);
+            roots.insert(known, self.signature);
         }
         good
     }
@@ -145,20 +145,27 @@ fn cut_signature(frame: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     Ok((signed, text))
 }
 
-/// The roots that were verified, so that a batch costs one verification. Bounded: the oldest falls out.
+/// The roots that were verified, each with its signature, so that a batch costs one verification. Bounded:
+/// the oldest falls out.
+///
+/// Without the signature, a record with a known root and a broken signature would pass here, be stored, and
+/// be worth nothing to the next reader.
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
-    known: HashSet<(KeyId, u8, [u8; 32])>,
-    order: VecDeque<(KeyId, u8, [u8; 32])>,
+    known: HashMap<Root, [u8; 64]>,
+    order: VecDeque<Root>,
 }
 
+/// Whose tree, its size, and its root.
+type Root = (KeyId, u8, [u8; 32]);
+
 impl Roots {
-    fn contains(&self, root: &(KeyId, u8, [u8; 32])) -> bool {
-        self.known.contains(root)
+    fn contains(&self, root: &Root, signature: &[u8; 64]) -> bool {
+        self.known.get(root) == Some(signature)
     }
 
-    fn insert(&mut self, root: (KeyId, u8, [u8; 32])) {
-        if self.known.insert(root) {
+    fn insert(&mut self, root: Root, signature: [u8; 64]) {
+        if self.known.insert(root, signature).is_none() {
             self.order.push_back(root);
         }
         if self.order.len() > ROOTS_MAX
