@@ -6,6 +6,7 @@
 mod bind;
 mod context;
 mod inlet;
+mod link;
 mod outlet;
 mod raw;
 mod resolve;

@@ -5,6 +5,7 @@
 
 mod build;
 mod direct;
+#[cfg(feature = "net")]
 mod relayed;
 mod slot;
 mod ticket;

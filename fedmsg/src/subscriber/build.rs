@@ -1,0 +1,120 @@
+//! How a subscriber comes to its configuration, its transport and its thread.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::run::Runner;
+use super::{Shared, SubscribeError, Subscriber, Wanted};
+use crate::config::{Config, LoadOptions, Watch};
+use crate::limits::{QUEUE_BYTES, QUEUE_MESSAGES};
+use crate::queue::Queue;
+use crate::rejection::RejectionCounters;
+use crate::stream::SequenceCounts;
+use crate::topic::Pattern;
+use crate::transport::{NetError, Transport};
+
+/// Settings of a subscriber; what is not set comes from the configuration.
+#[derive(Default)]
+#[must_use]
+pub struct SubscriberBuilder {
+    options: Option<LoadOptions>,
+    config: Option<Arc<Config>>,
+    texts: Vec<String>,
+    patterns: Vec<Pattern>,
+    internal: bool,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl SubscriberBuilder {
+    /// Reads the configuration with these options, and follows it while the subscriber lives.
+    pub fn load(mut self, options: LoadOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    /// Uses this configuration, which does not change.
+    pub fn config(mut self, config: Arc<Config>) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Wants what this pattern matches, too. One that begins with neither the topic prefix nor a wildcard is
+    /// relative.
+    pub fn pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.texts.push(pattern.into());
+        self
+    }
+
+    /// Wants what this pattern matches, too.
+    pub fn parsed_pattern(mut self, pattern: Pattern) -> Self {
+        self.patterns.push(pattern);
+        self
+    }
+
+    /// Hands out heartbeats and genesis records as [`Event::Internal`](crate::Event::Internal).
+    pub fn internal(mut self, internal: bool) -> Self {
+        self.internal = internal;
+        self
+    }
+
+    /// Receives by this transport instead of ZeroMQ.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Connects, and starts the thread. Endpoints that are down are no error: they are tried again.
+    pub fn build(self) -> Result<Subscriber, SubscribeError> {
+        let (config, options) = match (self.config, self.options) {
+            (Some(config), _) => (config, None),
+            (None, options) => {
+                let options = options.unwrap_or_else(LoadOptions::from_process_environment);
+                (Arc::new(Config::load(&options)?), Some(options))
+            }
+        };
+        let mut patterns = self.patterns;
+        for text in &self.texts {
+            patterns.push(config.trust.naming.pattern(text)?);
+        }
+        let wanted = Wanted { patterns, internal: self.internal };
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => default_transport()?,
+        };
+        let inlet = transport.inlet()?;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(QUEUE_MESSAGES, QUEUE_BYTES),
+            waker: inlet.waker(),
+            closed: AtomicBool::new(false),
+            update: Mutex::new(None),
+            rejections: RejectionCounters::default(),
+            received: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            sequence: Mutex::new((SequenceCounts::default(), 0)),
+            endpoints: AtomicU64::new(0),
+        });
+        let watch = options.map(|options| {
+            let shared = Arc::clone(&shared);
+            Watch::start(options, Arc::clone(&config), move |update| {
+                let mut place = shared.update.lock().unwrap_or_else(PoisonError::into_inner);
+                *place = Some(update);
+                drop(place);
+                shared.waker.wake();
+            })
+        });
+        let runner = Runner::new(Arc::clone(&shared), config, wanted, inlet);
+        let name = std::thread::Builder::new().name("fedmsg-receive".into());
+        let thread = name.spawn(move || runner.run()).map_err(SubscribeError::Thread)?;
+        Ok(Subscriber { shared, thread: Some(thread), _watch: watch })
+    }
+}
+
+#[cfg(feature = "net")]
+fn default_transport() -> Result<Arc<dyn Transport>, NetError> {
+    Ok(Arc::new(crate::net::Zmq::new()))
+}
+
+#[cfg(not(feature = "net"))]
+fn default_transport() -> Result<Arc<dyn Transport>, NetError> {
+    Err(NetError::Socket("built without the feature `net`: give a transport".into()))
+}

@@ -1,0 +1,218 @@
+//! Subscribing: one thread that receives, opens and orders, and a queue of what it has to say.
+
+mod build;
+mod run;
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::config::{ConfigUpdate, Watch};
+use crate::event::{Event, Message};
+use crate::queue::Queue;
+use crate::rejection::{Rejection, RejectionCounters};
+use crate::stream::SequenceCounts;
+use crate::topic::{Pattern, TopicError};
+use crate::transport::Wake;
+
+pub use build::SubscriberBuilder;
+
+/// The receiving end: everything that matches its patterns, verified, in order for each stream.
+///
+/// It takes whole streams and filters here, so that what is missing shows. When its queue is full it stops
+/// reading; then 0mq and the publishers hold what they can, and the rest becomes a [`Gap`](crate::Gap).
+///
+/// Threads use [`recv`](Subscriber::recv), [`events`](Subscriber::events) or
+/// [`messages`](Subscriber::messages); tasks use it as a `Stream` of events.
+pub struct Subscriber {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    _watch: Option<Watch>,
+}
+
+struct Shared {
+    queue: Queue<Event>,
+    waker: Arc<dyn Wake>,
+    closed: AtomicBool,
+    update: Mutex<Option<ConfigUpdate>>,
+    rejections: RejectionCounters,
+    received: AtomicU64,
+    verified: AtomicU64,
+    sequence: Mutex<(SequenceCounts, usize)>,
+    endpoints: AtomicU64,
+}
+
+/// Counters of a subscriber since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriberMetrics {
+    /// Everything that arrived: messages, heartbeats, genesis records, garbage.
+    pub received: u64,
+    /// What of it was verified.
+    pub verified: u64,
+    /// What of it was refused.
+    pub rejected: u64,
+    /// What was refused, by reason.
+    pub rejections: Vec<(Rejection, u64)>,
+    /// Messages in order, before patterns were applied.
+    pub delivered: u64,
+    /// Gaps.
+    pub gaps: u64,
+    /// Messages that are missing in them.
+    pub missing: u64,
+    /// The same message again, by another way.
+    pub duplicates: u64,
+    /// Messages that came too late for their place, or from before the base.
+    pub late: u64,
+    /// Contradictions in streams.
+    pub forks: u64,
+    /// Messages that were not handed on in their place: of forked streams, and of streams that nobody
+    /// shows to be alive.
+    pub withheld: u64,
+    /// Streams that are known.
+    pub streams: u64,
+    /// Endpoints that are followed.
+    pub endpoints: u64,
+    /// Events that wait to be taken.
+    pub queued: u64,
+}
+
+impl Subscriber {
+    /// A subscriber with the configuration of this machine (`/etc/fedmsg.d`, or what `FEDMSG_CONFIG_DIR`
+    /// names), for everything that these patterns match; for everything at all when there are none.
+    pub fn new(patterns: &[&str]) -> Result<Subscriber, SubscribeError> {
+        let builder = patterns.iter().fold(Subscriber::builder(), |b, text| b.pattern(*text));
+        builder.build()
+    }
+
+    /// A subscriber with settings of your own.
+    pub fn builder() -> SubscriberBuilder {
+        SubscriberBuilder::default()
+    }
+
+    /// The next event. Waits for it, at most so long if a time is given; `None` when the time is over, or
+    /// when the subscriber was closed and everything was taken.
+    pub fn recv(&self, timeout: Option<Duration>) -> Option<Event> {
+        self.shared.queue.take(timeout.map(|timeout| Instant::now() + timeout))
+    }
+
+    /// All events, until the subscriber is closed.
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        std::iter::from_fn(|| self.recv(None))
+    }
+
+    /// All verified messages, until the subscriber is closed. Gaps, forks and rejections are left out here,
+    /// and counted in [`metrics`](Subscriber::metrics).
+    pub fn messages(&self) -> impl Iterator<Item = Message> + '_ {
+        self.events().filter_map(|event| match event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Something that closes the subscriber from another thread, such as one that handles signals.
+    pub fn closer(&self) -> Closer {
+        Closer { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> SubscriberMetrics {
+        let shared = &self.shared;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (counts, streams) = *shared.sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        SubscriberMetrics {
+            received: read(&shared.received),
+            verified: read(&shared.verified),
+            rejected: shared.rejections.total(),
+            rejections: shared.rejections.iter().collect(),
+            delivered: counts.delivered,
+            gaps: counts.gaps,
+            missing: counts.missing,
+            duplicates: counts.duplicates,
+            late: counts.late,
+            forks: counts.forks,
+            withheld: counts.withheld,
+            streams: streams as u64,
+            endpoints: read(&shared.endpoints),
+            queued: shared.queue.len() as u64,
+        }
+    }
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.closer().close();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of a subscriber panicked");
+        }
+    }
+}
+
+impl futures_core::Stream for Subscriber {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.shared.queue.poll_take(task)
+    }
+}
+
+/// Closes a subscriber. Whoever waits for it gets what is queued, and then the end.
+#[derive(Clone)]
+pub struct Closer {
+    shared: Arc<Shared>,
+}
+
+impl Closer {
+    /// Closes.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.queue.close();
+        self.shared.waker.wake();
+    }
+}
+
+impl std::fmt::Debug for Closer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closer")
+    }
+}
+
+/// Why there is no subscriber.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// A pattern is wrong.
+    #[error("pattern {0}")]
+    Pattern(#[from] TopicError),
+    /// Sockets cannot be made.
+    #[error(transparent)]
+    Net(#[from] crate::transport::NetError),
+    /// A thread cannot be started.
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Which messages a subscriber hands out.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    patterns: Vec<Pattern>,
+    internal: bool,
+}
+
+impl Wanted {
+    fn topic(&self, topic: &str) -> bool {
+        self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(topic))
+    }
+}
