@@ -1,6 +1,8 @@
 //! A publish/subscribe bus without a broker.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod endpoint;
 pub mod envelope;
 pub mod event;
 pub mod identity;

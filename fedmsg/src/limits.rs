@@ -72,6 +72,25 @@ pub const GET_MESSAGES_MAX: u64 = 1_000;
 /// Most bytes in the answer to one `GET`; at least one message is always sent.
 pub const GET_BYTES_MAX: usize = 1 << 20;
 
+/// Most ports of one range of endpoints, and most addresses of one endpoint entry.
+pub const ENDPOINT_RANGE_MAX: usize = 1_000;
+/// Longest path of an ipc endpoint, in bytes: the kernel takes 107, and libzmq adds to it in places.
+pub const IPC_PATH_BYTES_MAX: usize = 100;
+/// Longest host name, in bytes.
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest configuration file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Most files of a configuration folder, keys included.
+pub const CONFIG_FILES_MAX: usize = 10_000;
+/// Longest file of a secret key, in bytes.
+pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
+/// Highest `publisher.slow_subscriber_wait_ms`, and its default.
+pub const SLOW_SUBSCRIBER_WAIT_MS_MAX: u64 = 500;
+/// Default of `publisher.seal_interval_us`.
+pub const SEAL_INTERVAL_US: u64 = 250;
+/// Highest `publisher.seal_interval_us`.
+pub const SEAL_INTERVAL_US_MAX: u64 = 100_000;
+
 const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
 const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
