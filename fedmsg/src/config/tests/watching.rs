@@ -17,7 +17,7 @@ const DENY: &str = "[[deny]]\nservice = 'bodhi'\ntopics = ['{prefix}.{env}.bodhi
 fn follow_with(options: LoadOptions, poll: Duration) -> Followed {
     let initial = Arc::new(Config::load(&options).expect("config"));
     let (sender, updates) = channel();
-    let sent: super::super::watch::OnUpdate = Box::new(move |update| {
+    let sent: OnUpdate = Box::new(move |update| {
         let _ = sender.send(update);
     });
     let watch = Watch::start(WatchOptions { load: options, poll }, initial, sent).expect("watch");
