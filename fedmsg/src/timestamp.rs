@@ -23,6 +23,16 @@ impl Timestamp {
         fits.then(|| Timestamp((seconds * 1000.0).round() as i64))
     }
 
+    /// From a date in UTC and the milliseconds since its midnight.
+    pub(crate) fn from_date(year: i64, month: i64, day: i64, millis_of_day: i64) -> Timestamp {
+        // Years begin on the first of March here, so that the leap day is the last one of a year.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let day_of_year = (153 * month + 2) / 5 + day - 1;
+        let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+        let days = year * 365 + leap_days + day_of_year - 719_468;
+        Timestamp(days * 86_400_000 + millis_of_day)
+    }
+
     /// Milliseconds since 1970.
     pub const fn as_millis(self) -> i64 {
         self.0
@@ -100,6 +110,16 @@ mod tests {
             (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp(millis).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn dates_are_read_as_they_print() {
+        for millis in (-2_000_000_000_000..4_000_000_000_000_i64).step_by(77_777_777_777) {
+            let time = Timestamp(millis);
+            let (year, month, day) = time.date();
+            let of_day = millis.rem_euclid(86_400_000);
+            assert_eq!(Timestamp::from_date(year, month, day, of_day), time, "{time}");
         }
     }
 

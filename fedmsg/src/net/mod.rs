@@ -44,7 +44,11 @@ impl Default for Zmq {
 }
 
 impl Transport for Zmq {
-    fn outlet(&self, address: &Endpoint, settings: OutletSettings) -> Result<Box<dyn Outlet>, NetError> {
+    fn outlet(
+        &self,
+        address: &Endpoint,
+        settings: OutletSettings,
+    ) -> Result<Box<dyn Outlet>, NetError> {
         Ok(Box::new(outlet::ZmqOutlet::bind(&self.context, address, settings)?))
     }
 

@@ -88,7 +88,11 @@ impl ZmqOutlet {
     }
 
     /// Waits for subscribers, for a wake-up, and for these descriptors; says which of them are readable.
-    pub(super) fn wait_beside(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) -> Vec<bool> {
+    pub(super) fn wait_beside(
+        &mut self,
+        others: &[BorrowedFd<'_>],
+        timeout: Duration,
+    ) -> Vec<bool> {
         self.read_subscriptions();
         let nothing_new = self.subscribers == Subscribers::default();
         let timeout = if nothing_new { timeout } else { Duration::ZERO };

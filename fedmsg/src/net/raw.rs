@@ -14,7 +14,11 @@ pub(super) enum XpubOption {
 }
 
 /// Sets an option of an XPUB socket.
-pub(super) fn set(socket: &mut zmq::Socket, option: XpubOption, value: bool) -> Result<(), NetError> {
+pub(super) fn set(
+    socket: &mut zmq::Socket,
+    option: XpubOption,
+    value: bool,
+) -> Result<(), NetError> {
     let option = match option {
         XpubOption::NoDrop => zmq_sys::ZMQ_XPUB_NODROP,
         XpubOption::Verboser => zmq_sys::ZMQ_XPUB_VERBOSER,
@@ -33,7 +37,10 @@ pub(super) fn set(socket: &mut zmq::Socket, option: XpubOption, value: bool) -> 
     };
     match result {
         0 => Ok(()),
-        _ => Err(NetError::Socket(format!("setting an XPUB option: {}", std::io::Error::last_os_error()))),
+        _ => Err(NetError::Socket(format!(
+            "setting an XPUB option: {}",
+            std::io::Error::last_os_error()
+        ))),
     }
 }
 

@@ -167,7 +167,8 @@ impl RelaySockets {
         router.set_router_mandatory(true)?;
         router.set_linger(1_000)?;
         let outlet = ZmqOutlet::bind(&context, publish, settings)?;
-        let bound = submit.iter().map(|address| bind(&router, address)).collect::<Result<_, _>>()?;
+        let bound =
+            submit.iter().map(|address| bind(&router, address)).collect::<Result<_, _>>()?;
         Ok(RelaySockets { outlet, router, ready: true, _binding: bound })
     }
 

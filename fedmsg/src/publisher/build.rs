@@ -9,7 +9,9 @@ use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
 use super::{Counts, Handle, Publisher, Shared, direct};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, EndpointEntry, KeyFileError, LoadOptions, Watch};
+use crate::config::{
+    Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
+};
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
 use crate::keys::SecretKey;
@@ -40,7 +42,9 @@ pub enum BuildError {
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// The private key is not one that the configuration trusts for this identity: nobody would believe.
-    #[error("the private key of {identity} is {found}, which is not trusted for it here: put its public half into keys.d/{identity}.toml")]
+    #[error(
+        "the private key of {identity} is {found}, which is not trusted for it here: put its public half into keys.d/{identity}.toml"
+    )]
     UntrustedKey {
         /// Who wants to publish.
         identity: Identity,
@@ -149,7 +153,8 @@ impl PublisherBuilder {
             Some(transport) => transport,
             None => default_transport()?,
         };
-        let making = Making { config, identity, key: Arc::new(key), on_full: self.on_full, options };
+        let making =
+            Making { config, identity, key: Arc::new(key), on_full: self.on_full, options };
         let tried = if self.relays_only {
             "it was told to use relays only".into()
         } else {
@@ -294,19 +299,21 @@ impl Making {
             identity: self.identity,
             config: RwLock::new(Arc::clone(&self.config)),
         });
+        let io = |error| BuildError::Io { what: "starting a thread".into(), error };
         let watch = self.options.map(|options| {
             let shared = Arc::clone(&shared);
-            Watch::start(options, self.config.clone(), move |update| {
+            let follow = move |update: ConfigUpdate| {
                 if let Some(error) = &update.error {
                     tracing::error!(%error, "the configuration is broken; the last good one stays");
                 }
                 shared.set_config(update.config);
-            })
+            };
+            Watch::start(options, self.config.clone(), Box::new(follow))
         });
+        let watch = watch.transpose().map_err(io)?;
         let writer = Writer::new(Arc::clone(&shared), sealer, section.seal_interval_us);
         let name = std::thread::Builder::new().name("fedmsg-publish".into());
         let thread = name.spawn(thread(writer));
-        let io = |error| BuildError::Io { what: "starting a thread".into(), error };
         let handle = Handle {
             shared,
             on_full: self.on_full,

@@ -25,8 +25,7 @@ pub(super) fn run(
             writer.shared.answer(message.answer, Ok(receipt));
         }
         for retry in retries {
-            let receipt =
-                writer.shared.receipt(writer.sealer.epoch(), retry.i, retry.msg_id, None);
+            let receipt = writer.shared.receipt(writer.sealer.epoch(), retry.i, retry.msg_id, None);
             writer.shared.answer(retry.answer, Ok(receipt));
         }
         if let Some(beat) = writer.heartbeat_due() {

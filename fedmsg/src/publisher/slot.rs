@@ -43,7 +43,11 @@ struct End {
 
 impl SlotLock {
     /// Takes the lock of this slot.
-    pub(super) fn take(state: &Path, identity: &Identity, index: usize) -> Result<SlotLock, SlotError> {
+    pub(super) fn take(
+        state: &Path,
+        identity: &Identity,
+        index: usize,
+    ) -> Result<SlotLock, SlotError> {
         let folder = state.join("streams").join(identity.as_str()).join(index.to_string());
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -51,7 +55,8 @@ impl SlotLock {
         };
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         let path = folder.join("lock");
-        let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let opened =
+            File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut lock = opened.map_err(io(&path))?;
         match lock.try_lock() {
             Ok(()) => {}

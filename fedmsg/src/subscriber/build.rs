@@ -95,13 +95,15 @@ impl SubscriberBuilder {
         });
         let watch = options.map(|options| {
             let shared = Arc::clone(&shared);
-            Watch::start(options, Arc::clone(&config), move |update| {
+            let follow = move |update| {
                 let mut place = shared.update.lock().unwrap_or_else(PoisonError::into_inner);
                 *place = Some(update);
                 drop(place);
                 shared.waker.wake();
-            })
+            };
+            Watch::start(options, Arc::clone(&config), Box::new(follow))
         });
+        let watch = watch.transpose().map_err(SubscribeError::Thread)?;
         let runner = Runner::new(Arc::clone(&shared), config, wanted, inlet);
         let name = std::thread::Builder::new().name("fedmsg-receive".into());
         let thread = name.spawn(move || runner.run()).map_err(SubscribeError::Thread)?;

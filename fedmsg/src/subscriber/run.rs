@@ -102,8 +102,7 @@ impl Runner {
             config.endpoints.values().filter(relevant).cloned().collect();
         self.inlet.follow(&entries);
         self.shared.endpoints.store(entries.len() as u64, Ordering::Relaxed);
-        self.endpoints =
-            entries.into_iter().map(|entry| (entry.identity.clone(), entry)).collect();
+        self.endpoints = entries.into_iter().map(|entry| (entry.identity.clone(), entry)).collect();
     }
 
     fn take(&mut self, arrivals: &mut Vec<Arrival>) {
@@ -183,13 +182,7 @@ impl Runner {
         }));
     }
 
-    fn reject(
-        &self,
-        reason: Rejection,
-        detail: Option<String>,
-        endpoint: Identity,
-        wire: Wire,
-    ) {
+    fn reject(&self, reason: Rejection, detail: Option<String>, endpoint: Identity, wire: Wire) {
         self.shared.rejections.count(reason);
         let (stream, position, key) = (None, None, None);
         self.say(Event::Rejected(Rejected {
