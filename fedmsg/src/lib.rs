@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod envelope;
+pub mod escape;
 pub mod event;
 pub mod identity;
 pub mod json;
