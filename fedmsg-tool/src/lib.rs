@@ -26,14 +26,17 @@ pub mod repeats;
 pub mod signals;
 pub mod terminal;
 
+use std::sync::OnceLock;
+
 pub use color::ColorChoice;
 pub use exit::{Code, Fault, main};
 pub use options::{CommonOptions, LogFormat};
 
 /// What `--version` prints: the version, and the commit where the build was told it (`FEDMSG_COMMIT`).
-pub fn version() -> String {
-    match option_env!("FEDMSG_COMMIT") {
+pub fn version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| match option_env!("FEDMSG_COMMIT") {
         Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
         None => env!("CARGO_PKG_VERSION").into(),
-    }
+    })
 }
