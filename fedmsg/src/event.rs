@@ -7,7 +7,7 @@ use crate::envelope::{Epoch, Wire};
 use crate::identity::{Identity, StreamName};
 use crate::keys::KeyId;
 use crate::merkle::Leaf;
-use crate::open::Verified;
+use crate::open::{Refused, Verified};
 use crate::rejection::Rejection;
 use crate::timestamp::Timestamp;
 
@@ -180,6 +180,17 @@ pub struct Rejected {
     pub key: Option<KeyId>,
     /// The bytes as they came; do not trust them.
     pub wire: Wire,
+}
+
+impl Rejected {
+    /// What the opener refused, and the endpoint that sent it.
+    pub fn new(refused: Refused, endpoint: Identity) -> Rejected {
+        let Refused { reason, detail, wire, stream, key, place } = refused;
+        let position = place.map(|place| (place.epoch, place.i));
+        // Without a position the signature was not good, and the stream is a claim.
+        let stream = stream.filter(|_| position.is_some());
+        Rejected { reason, detail, endpoint, stream, position, key, wire }
+    }
 }
 
 impl fmt::Display for Rejected {

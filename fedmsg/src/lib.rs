@@ -6,6 +6,7 @@ pub mod config;
 mod dedup;
 pub mod endpoint;
 pub mod envelope;
+pub mod escape;
 pub mod event;
 mod frame_fields;
 mod frame_parts;

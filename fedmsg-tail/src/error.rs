@@ -1,0 +1,52 @@
+//! Why a tail ends with an error.
+
+use fedmsg::topic::TopicError;
+use fedmsg_tool::{Code, Fault};
+
+use crate::jq::JqError;
+use crate::render::format::FormatError;
+
+/// Why a tail ends with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TailError {
+    /// A pattern on the command line.
+    #[error("a pattern is wrong")]
+    Pattern(#[source] TopicError),
+    /// `--include` or `--exclude`.
+    #[error("a regular expression is wrong")]
+    Regex(#[source] regex::Error),
+    /// `--filter`, `--map` or `--query`.
+    #[error("the jq program of --{option} is wrong")]
+    Jq {
+        /// Which option.
+        option: &'static str,
+        /// What is wrong.
+        #[source]
+        source: JqError,
+    },
+    /// `--format`.
+    #[error("the format is wrong")]
+    Format(#[source] FormatError),
+    /// Signals cannot be handled.
+    #[error("cannot handle signals")]
+    Signals(#[source] std::io::Error),
+    /// stdout cannot be written.
+    #[error("cannot write to stdout")]
+    Write(#[from] std::io::Error),
+    /// There is no subscriber in this build.
+    #[error("this build has no subscriber")]
+    NoSubscriber,
+}
+
+impl Fault for TailError {
+    fn code(&self) -> Code {
+        match self {
+            TailError::Pattern(_)
+            | TailError::Regex(_)
+            | TailError::Jq { .. }
+            | TailError::Format(_) => Code::Usage,
+            _ => Code::General,
+        }
+    }
+}
