@@ -315,4 +315,16 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_prints_as_it_is_read(
+            text in "(tcp|ipc)://(\\PC{0,12}|[a-z0-9.-]{1,8}|\\[[0-9a-f:]{2,8}\\]|/[a-z/]{1,9})(:[0-9]{1,6})?"
+        ) {
+            if let Ok(endpoint) = Endpoint::parse(&text) {
+                let again = Endpoint::parse(&endpoint.to_string());
+                proptest::prop_assert_eq!(again, Ok(endpoint));
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use fedmsg::config::{Config, LoadOptions};
 use fedmsg::identity::Identity;
+use fedmsg::keys::SecretKey;
 
 fn sample() -> Config {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc-fedmsg.d");
@@ -55,4 +56,33 @@ fn the_policy_of_the_sample_decides_as_its_comments_say() {
 fn the_sample_has_no_secret() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc-fedmsg.d");
     assert!(!folder.join("private").exists());
+}
+
+/// The examples of the documentation, by the path in their first line.
+fn documented() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(path).expect("docs/configuration.md");
+    let blocks = text.split("```toml\n# /etc/fedmsg.d/").skip(1);
+    let blocks = blocks.filter_map(|block| block.split_once("```")?.0.split_once('\n'));
+    blocks.map(|(name, text)| (name.into(), text.into())).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_right() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = SecretKey::from_seed(&[7; 32]).expect("key");
+    let examples = documented();
+    assert_eq!(examples.len(), 3);
+    for (name, text) in examples {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        let text = text.replace("fm1-KEY", key.public().id().as_str());
+        let text = text.replace("PUBLIC", &key.public().to_text());
+        std::fs::write(path, text).expect("written");
+    }
+    let folder = Some(folder.path().to_path_buf());
+    let options = LoadOptions { folder, strict: true, ..LoadOptions::default() };
+    let config = Config::load(&options).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.warnings, []);
+    assert_eq!((config.endpoints.len(), config.revocations.len()), (3, 1));
 }

@@ -219,4 +219,11 @@ mod tests {
         }
         assert_eq!(parse(&source, "a = \nb = 1\nc = \n").expect_err("two").len(), 2);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd_to_be_refused(text in "([a\\[\\]{}='\",.ü\n]|\\PC|[0-9]){0,60}") {
+            let _ = parse(&Source::ZeroConfiguration, &text);
+        }
+    }
 }

@@ -92,7 +92,7 @@ fn read_name(
 fn read_entry(
     identity: Identity,
     place: &Place,
-    field_: &Field<'_>,
+    at: &Field<'_>,
     naming: &Naming,
     findings: &mut Findings,
 ) -> EndpointEntry {
@@ -105,13 +105,13 @@ fn read_entry(
         carries: Vec::new(),
         origin,
     };
-    if matches!(field_.node.value, Value::List(_)) {
-        entry.publish = addresses(Some(field_.clone()), findings);
+    if matches!(at.node.value, Value::List(_)) {
+        entry.publish = addresses(Some(at.clone()), findings);
         return entry;
     }
-    let Some(table) = field_.table(findings) else { return entry };
-    findings.unknown_keys(table, &field_.key, &KEYS, false);
-    let of = |key| field(table, &field_.key, key);
+    let Some(table) = at.table(findings) else { return entry };
+    findings.unknown_keys(table, &at.key, &KEYS, false);
+    let of = |key| field(table, &at.key, key);
     entry.publish = addresses(of("publish"), findings);
     entry.replay = addresses(of("replay"), findings);
     entry.submit = addresses(of("submit"), findings);

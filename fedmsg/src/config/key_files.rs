@@ -239,8 +239,9 @@ mod tests {
     #[test]
     fn a_key_that_others_can_reach_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
-        create_secret(folder.path(), &identity()).expect("made");
-        let path = secret_path(folder.path(), &identity());
+        let private = folder.path().join("private");
+        create_secret(&private, &identity()).expect("made");
+        let path = secret_path(&private, &identity());
         for (mode, secret, credential) in [
             (0o600, true, true),
             (0o400, true, true),
@@ -256,6 +257,13 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).expect("link");
         assert!(load_secret(&link).is_err(), "a link is judged by what it points to");
+        set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
+        assert!(load_secret(&link).is_ok());
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&path, Some(54_321), None).is_ok() {
+            let error = load_secret(&path).expect_err("given away");
+            assert!(matches!(error, KeyFileError::ForeignOwner { owner: 54_321, .. }), "{error}");
+        }
     }
 
     #[test]
