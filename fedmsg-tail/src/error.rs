@@ -34,9 +34,12 @@ pub enum TailError {
     /// stdout cannot be written.
     #[error("cannot write to stdout")]
     Write(#[from] std::io::Error),
-    /// There is no subscriber in this build.
-    #[error("this build has no subscriber")]
-    NoSubscriber,
+    /// The configuration.
+    #[error(transparent)]
+    Config(fedmsg::config::ConfigError),
+    /// Connecting.
+    #[error(transparent)]
+    Subscribe(fedmsg::subscriber::SubscribeError),
 }
 
 impl Fault for TailError {

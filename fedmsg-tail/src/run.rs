@@ -1,9 +1,9 @@
 //! The wiring: a real subscriber, stdout, and signals.
 
 use std::io::Write;
-use std::time::Duration;
 
-use fedmsg::event::Event;
+use fedmsg::config::Config;
+use fedmsg::subscriber::{Subscriber, SubscriberBuilder};
 use fedmsg::topic::{Naming, Pattern};
 use fedmsg_tool::color::ColorEnv;
 use fedmsg_tool::output::Data;
@@ -20,30 +20,27 @@ use crate::render::{COLUMNS, Look, Renderer};
 /// Shows the messages of a bus until there is a reason to stop.
 pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> {
     let _log = logging::init(common, LevelFilter::WARN);
-    // Names of the configuration in force: relative patterns begin with them.
-    let naming = Naming::default();
-    let patterns = patterns(&options, &naming)?;
-    let filter = Filter::new(&options, &naming)?;
+    let load = common.load_options();
+    // Relative patterns begin with the prefix and environment that are in force when the tail starts.
+    let config = Config::load(&load).map_err(TailError::Config)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let naming = &config.trust.naming;
+    let patterns = patterns(&options, naming)?;
+    let filter = Filter::new(&options, naming)?;
     let renderer = Renderer::new(&options, look(&options, common))?;
     let mut tail = Tail::new(&options, filter, renderer);
 
-    let (recv, close) = subscribe(patterns, options.heartbeats)?;
-    let stop = signals::on_stop(close).map_err(TailError::Signals)?;
+    let builder = Subscriber::builder().load(load).internal(options.heartbeats);
+    let builder = patterns.into_iter().fold(builder, SubscriberBuilder::parsed_pattern);
+    let subscriber = builder.build().map_err(TailError::Subscribe)?;
+    let closer = subscriber.closer();
+    let stop = signals::on_stop(move || closer.close()).map_err(TailError::Signals)?;
     let mut data = Data::stdout(terminal::stdout_is_terminal());
-    let end = tail.follow(recv, &mut data)?;
+    let end = tail.follow(|timeout| subscriber.recv(timeout), &mut data)?;
     if options.summary {
         tell_summary(&tail.counts(), common.log_format);
     }
     Ok(tail.code(end, stop.code()))
-}
-
-/// `recv` and `close` of a subscriber.
-type Subscribed = (Box<dyn FnMut(Option<Duration>) -> Option<Event>>, Box<dyn FnOnce() + Send>);
-
-/// The seam: `Subscriber::builder(…).pattern(…).internal(heartbeats).build()`, its `recv`, its closer.
-fn subscribe(patterns: Vec<Pattern>, heartbeats: bool) -> Result<Subscribed, TailError> {
-    let _ = (patterns, heartbeats);
-    Err(TailError::NoSubscriber)
 }
 
 /// The patterns of the command line; without one, everything.

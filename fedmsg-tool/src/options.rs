@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use fedmsg::config::LoadOptions;
 use tracing::level_filters::LevelFilter;
 
 use crate::color::ColorChoice;
@@ -50,6 +51,13 @@ pub enum LogFormat {
 }
 
 impl CommonOptions {
+    /// What the library is to load: the named folder or the usual one, and the environment.
+    pub fn load_options(&self) -> LoadOptions {
+        let mut options = LoadOptions::from_process_environment();
+        options.folder.clone_from(&self.config_dir);
+        options
+    }
+
     /// What is logged by a tool that logs `usual` without `-v` and `-q`.
     pub fn level(&self, usual: LevelFilter) -> LevelFilter {
         const LEVELS: [LevelFilter; 6] = [

@@ -5,6 +5,7 @@
 
 mod build;
 mod direct;
+mod own_stream;
 #[cfg(feature = "net")]
 mod relayed;
 mod slot;
@@ -28,6 +29,7 @@ use crate::seal::{self, Checked, Draft, SealError};
 use crate::transport::Wake;
 
 pub use build::{BuildError, OnFull, PublisherBuilder};
+pub use own_stream::OwnStream;
 pub use ticket::{Publishing, Ticket};
 
 /// The publishing end of a service. `Clone + Send + Sync`: one is shared by all threads.
