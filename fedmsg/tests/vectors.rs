@@ -92,6 +92,17 @@ fn the_independent_signer_makes_the_same_trees() {
 }
 
 #[test]
+fn every_bad_record_is_refused_for_its_reason() {
+    for case in stored("refused.json").as_array().expect("cases") {
+        let (topic, envelope) = (text(case, "topic").to_owned(), text(case, "envelope").to_owned());
+        let wire = Wire { topic: topic.into(), envelope: envelope.into() };
+        let refused = Opener::new(Arc::new(make::trust())).open(&wire).expect_err("a bad record");
+        assert_eq!(refused.reason.name(), text(case, "reason"), "{wire:?}");
+        assert_eq!(Some(refused.place.is_some()), case["uses_position"].as_bool(), "{wire:?}");
+    }
+}
+
+#[test]
 fn every_frame_is_read_and_written_again() {
     let file = stored("frames.json");
     let read = |one: &Value| list(one, "frames_hex").iter().map(unhex).collect::<Vec<_>>();

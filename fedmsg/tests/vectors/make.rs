@@ -8,6 +8,7 @@ pub mod independent;
 use std::sync::Arc;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use ed25519_dalek::SigningKey;
 use fedmsg::envelope::Epoch;
 use fedmsg::identity::StreamName;
 use fedmsg::keys::{KeyRing, SecretKey, TrustedKey};
@@ -36,6 +37,7 @@ pub fn vectors() -> Vec<(&'static str, Value)> {
     vec![
         ("keys.json", keys()),
         ("records.json", records()),
+        ("refused.json", refused()),
         ("patterns.json", patterns()),
         ("frames.json", frames()),
     ]
@@ -147,6 +149,65 @@ fn tree(name: &str, sealed: Vec<Sealed>) -> Value {
         "root_hex": hex(&independent::root(&leaves)),
         "records": (0..sealed.len()).filter(shown).map(record).collect::<Vec<_>>(),
     })
+}
+
+/// Records that every implementation must refuse, and for which reason. Most are signed well.
+fn refused() -> Value {
+    let key = SigningKey::from_bytes(&seed());
+    let (mut sealer, _) = {
+        let key = Arc::new(SecretKey::from_seed(&seed()).expect("key"));
+        let epoch = Epoch::parse(EPOCHS[0]).expect("epoch");
+        Sealer::open_epoch(key, stream(), epoch, (After::Nothing, Leaf::NONE), Level::Memory, NOW)
+    };
+    let good = seal(&mut sealer, vec![plain_draft(1)]).remove(0).wire;
+    let topic = String::from_utf8_lossy(&good.topic).into_owned();
+    let envelope = String::from_utf8_lossy(&good.envelope).into_owned();
+    let content = String::from_utf8_lossy(independent::cut(&good.envelope).0).into_owned();
+    let id = |seed| SecretKey::from_seed(&seed).expect("key").public().id().to_string();
+    let (own_id, other_id) = (id(seed()), id([0; 32]));
+    let deep = format!("{}{{}}{}", "{\"a\":".repeat(64), "}".repeat(64));
+    let resigned = [
+        ("policy", true, "bodhi.update.new\"", "koji.build\""),
+        ("duplicate_member", true, "\"n\":1", "\"n\":1,\"n\":1"),
+        ("duplicate_member", true, ",\"msg\"", ",\"msg_id\":\"2\",\"msg\""),
+        ("unknown_member", true, ",\"msg\"", ",\"new\":1,\"msg\""),
+        ("too_deep", true, "{\"n\":1}", &*deep),
+        ("malformed", true, "{\"n\":1}", "[1]"),
+        ("malformed", true, "{\"n\":1}", "{\"n\":\"\\ud800\"}"),
+        ("malformed", true, "{\"n\":1}", "{\"n\":1e999}"),
+        ("malformed", true, "{\"n\":1}", "{\n\"n\":1}"),
+        ("out_of_bounds", false, "\"i\":1,", "\"i\":9007199254740992,"),
+        ("out_of_bounds", false, "\"i\":1,", "\"i\":0,"),
+        ("version", false, "{\"v\":1", "{\"v\":2"),
+        ("algorithm", false, "ed25519", "x509"),
+        ("foreign_stream", false, "bodhi.backend01/0", "koji.hub/0"),
+        ("unknown_key", false, &*own_id, &*other_id),
+    ];
+    let mut cases = Vec::new();
+    let mut case = |reason, uses_position, topic: &str, envelope: &str| {
+        cases.push(json!({
+            "reason": reason, "uses_position": uses_position, "topic": topic, "envelope": envelope,
+        }));
+    };
+    for (reason, uses_position, from, to) in resigned {
+        let changed = content.replacen(from, to, 1);
+        let frame = independent::sign(&key, independent::MESSAGE, &[changed.as_bytes()]).remove(0);
+        let topic = if reason == "policy" {
+            topic.replacen(from.trim_end_matches('"'), "koji.build", 1)
+        } else {
+            topic.clone()
+        };
+        case(reason, uses_position, &topic, &String::from_utf8_lossy(&frame));
+    }
+    case("topic_mismatch", false, "org.example.prod.bodhi.update.old", &envelope);
+    case("bad_topic", false, "org..example", &envelope);
+    case("bad_signature", false, &topic, &envelope.replacen("\"n\":1", "\"n\":2", 1));
+    case("truncated", false, &topic, &envelope[..envelope.len() - 1]);
+    let python =
+        r#"{"i":1,"msg":{},"msg_id":"2026-1","timestamp":1790000000,"topic":"a.b","username":"x"}"#;
+    case("unsigned", false, "a.b", python);
+    case("signature_form", false, &topic, &envelope.replacen("\"}", "=\"}", 1));
+    json!(cases)
 }
 
 fn patterns() -> Value {
