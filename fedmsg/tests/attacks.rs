@@ -91,3 +91,44 @@ fn headers_that_fit_are_sealed() {
     let sealed = bus::seal_draft(&mut bus::sealer("bodhi.backend01/0", 1), draft);
     Opener::new(bus::trust()).open(&sealed.wire).expect("64 headers of 4,096 bytes are allowed");
 }
+
+#[test]
+fn a_successor_vouches_for_its_own_key_and_stream_alone() {
+    // Key 1 and key 3 both are bodhi's. Key 1 signs a record whose `prev` names a content that claims to be
+    // of key 3, or of another stream, and that its claimed signer never saw.
+    for (seed, stream) in
+        [(1, "bodhi.backend01/0"), (3, "bodhi.backend01/0"), (1, "bodhi.backend01/1")]
+    {
+        let forged = bus::Record { seed, stream, ..Default::default() };
+        let leaf = independent::leaf(independent::MESSAGE, forged.content().as_bytes());
+        let prev = data_encoding::BASE64URL_NOPAD.encode(&leaf);
+        let successor = bus::Record { i: 2, prev, ..Default::default() };
+        // Nobody signed it: the signature is of other bytes.
+        let mut wire = forged.signed();
+        wire.envelope = independent::frame(forged.content().as_bytes(), &{
+            let (_, proof) = independent::cut(&successor.signed().envelope);
+            proof
+        })
+        .into();
+        let opened = Opener::new(bus::trust()).open_run(&[wire, successor.signed()]);
+        assert!(opened[1].is_ok());
+        let own = (seed, stream) == (1, "bodhi.backend01/0");
+        assert_eq!(opened[0].is_ok(), own, "key {seed}, {stream}");
+    }
+}
+
+#[test]
+fn a_refused_successor_vouches_only_when_its_signature_is_good() {
+    let forged = bus::Record::default();
+    let leaf = independent::leaf(independent::MESSAGE, forged.content().as_bytes());
+    let prev = data_encoding::BASE64URL_NOPAD.encode(&leaf);
+    let successor = bus::Record { i: 2, prev, seed: 9, ..Default::default() };
+    let mut claimed = successor.signed();
+    let key_1 = bus::Record { seed: 1, ..successor };
+    let (_, proof) = independent::cut(&claimed.envelope);
+    claimed.envelope = independent::frame(key_1.content().as_bytes(), &proof).into();
+    let mut first = forged.signed();
+    first.envelope = independent::frame(forged.content().as_bytes(), &proof).into();
+    let opened = Opener::new(bus::trust()).open_run(&[first, claimed]);
+    assert!(opened.iter().all(Result::is_err));
+}

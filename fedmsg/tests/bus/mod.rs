@@ -92,6 +92,7 @@ pub struct Record {
     pub start: String,
     pub stream: &'static str,
     pub i: u64,
+    pub prev: String,
     pub topic: Option<&'static str>,
     pub timestamp: &'static str,
     /// More members, each with a comma before it.
@@ -108,6 +109,7 @@ impl Default for Record {
             start,
             stream: "bodhi.backend01/0",
             i: 1,
+            prev: "A".repeat(43),
             topic: None,
             timestamp: "1790000000.123",
             more: String::new(),
@@ -141,7 +143,7 @@ impl Record {
     pub fn content(&self) -> String {
         let key = SigningKey::from_bytes(&[self.seed; 32]);
         let id = independent::key_id(key.verifying_key().as_bytes());
-        let (start, stream, i, prev) = (&self.start, self.stream, self.i, "A".repeat(43));
+        let (start, stream, i, prev) = (&self.start, self.stream, self.i, &self.prev);
         let (topic, time, more, msg) =
             (self.own_topic(), self.timestamp, &self.more, self.own_msg());
         format!(
