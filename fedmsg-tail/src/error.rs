@@ -14,8 +14,13 @@ pub enum TailError {
     #[error("a pattern is wrong")]
     Pattern(#[source] TopicError),
     /// `--include` or `--exclude`.
-    #[error("a regular expression is wrong")]
-    Regex(#[source] regex::Error),
+    #[error("the regular expression `{text}` is wrong: {why}")]
+    Regex {
+        /// The expression.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// `--filter`, `--map` or `--query`.
     #[error("the jq program of --{option} is wrong")]
     Jq {
@@ -46,7 +51,7 @@ impl Fault for TailError {
     fn code(&self) -> Code {
         match self {
             TailError::Pattern(_)
-            | TailError::Regex(_)
+            | TailError::Regex { .. }
             | TailError::Jq { .. }
             | TailError::Format(_) => Code::Usage,
             _ => Code::General,

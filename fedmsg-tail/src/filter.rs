@@ -23,8 +23,8 @@ impl Filter {
     pub fn new(options: &Options, naming: &Naming) -> Result<Filter, TailError> {
         let not = options.not.iter().map(|text| naming.pattern(text));
         let regexes = |texts: &[String]| {
-            let regexes = texts.iter().map(|text| Regex::new(text));
-            regexes.collect::<Result<Vec<_>, _>>().map_err(TailError::Regex)
+            let regexes = texts.iter().map(|text| regex(text));
+            regexes.collect::<Result<Vec<_>, _>>()
         };
         let programs = options.filter.iter().map(|code| Program::compile(code));
         Ok(Filter {
@@ -72,6 +72,15 @@ impl Filter {
         }
         Ok(true)
     }
+}
+
+fn regex(text: &str) -> Result<Regex, TailError> {
+    Regex::new(text).map_err(|error| {
+        // The crate draws a picture of several lines; its last one says it in words.
+        let said = error.to_string();
+        let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        TailError::Regex { text: text.into(), why: why.into() }
+    })
 }
 
 /// The frame without its signature, in which a short expression would match by chance.
@@ -162,7 +171,10 @@ mod tests {
     fn wrong_options_are_refused() {
         let case = Case::default;
         assert!(matches!(filter(&Case { not: &["a..b"], ..case() }), Err(TailError::Pattern(_))));
-        assert!(matches!(filter(&Case { include: &["("], ..case() }), Err(TailError::Regex(_))));
+        assert!(matches!(
+            filter(&Case { include: &["("], ..case() }),
+            Err(TailError::Regex { .. })
+        ));
         assert!(matches!(filter(&Case { filter: &["("], ..case() }), Err(TailError::Jq { .. })));
     }
 }

@@ -16,11 +16,11 @@ pub struct CommonOptions {
     #[arg(long, global = true, value_name = "DIR", env = "FEDMSG_CONFIG_DIR")]
     pub config_dir: Option<PathBuf>,
 
-    /// Say more on stderr; twice: everything
+    /// Say more on stderr; again: still more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
 
-    /// Say less on stderr; twice: nothing but errors
+    /// Say less on stderr; errors are always said
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
 
