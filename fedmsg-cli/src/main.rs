@@ -1,0 +1,97 @@
+//! `fedmsg`: everything that a bus needs, in one command.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod config;
+mod demo;
+mod generate;
+mod keys;
+mod policy;
+mod publish;
+mod streams;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fedmsg_tool::{Code, CommonOptions, Fault};
+
+/// A message bus without a broker: publish, watch, and look after it
+#[derive(Parser)]
+#[command(name = "fedmsg", version = fedmsg_tool::version(), propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publish messages through a relay
+    Publish(publish::Options),
+    /// Show the verified messages of a bus (fedmsg-tail)
+    Tail(Box<fedmsg_tail::Options>),
+    /// Carry what producers behind firewalls send (fedmsg-relay)
+    Relay(fedmsg_relay::Options),
+    /// Show who is alive: streams, how far they are, and who sees another configuration
+    Streams(streams::Options),
+    /// Make keys, show them
+    Keys(keys::Options),
+    /// Show and check the configuration
+    Config(config::Options),
+    /// Say who may publish what, and why
+    Policy(policy::Options),
+    /// Start a whole bus on this machine, with real input
+    Demo(demo::Options),
+    /// Measure, against bare libzmq in the same run
+    Bench(bench::Options),
+    /// Write shell completions and man pages
+    Generate(generate::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    fedmsg_tool::main(|| run(cli))
+}
+
+/// An error of any of the commands, with the exit code that it means.
+#[derive(Debug)]
+struct AnyError(Box<dyn Fault + Send + Sync>);
+
+impl std::fmt::Display for AnyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for AnyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl Fault for AnyError {
+    fn code(&self) -> Code {
+        self.0.code()
+    }
+}
+
+fn any<E: Fault + Send + Sync + 'static>(error: E) -> AnyError {
+    AnyError(Box::new(error))
+}
+
+fn run(cli: Cli) -> Result<Code, AnyError> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Publish(options) => publish::run(&options, common).map_err(any),
+        Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
+        Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
+        Command::Streams(options) => streams::run(&options, common).map_err(any),
+        Command::Keys(options) => keys::run(&options, common).map_err(any),
+        Command::Config(options) => config::run(&options, common).map_err(any),
+        Command::Policy(options) => policy::run(&options, common).map_err(any),
+        Command::Demo(options) => demo::run(&options, common).map_err(any),
+        Command::Bench(options) => bench::run(&options, common).map_err(any),
+        Command::Generate(options) => generate::run(&options).map_err(any),
+    }
+}
