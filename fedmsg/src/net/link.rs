@@ -71,9 +71,10 @@ impl Link {
     /// Takes another entry of the same identity: only what differs is connected or disconnected.
     pub(super) fn change(&mut self, entry: &EndpointEntry) {
         self.entry = entry.clone();
-        let gone = self.addresses.extract_if(.., |address, _| !entry.publish.contains(address));
-        for (_, address) in gone.collect::<Vec<_>>() {
-            self.disconnect(address.connected.as_deref());
+        let gone = self.addresses.keys().filter(|address| !entry.publish.contains(address));
+        for endpoint in gone.cloned().collect::<Vec<_>>() {
+            let address = self.addresses.remove(&endpoint);
+            self.disconnect(address.and_then(|address| address.connected).as_deref());
         }
         for address in &entry.publish {
             self.addresses.entry(address.clone()).or_default();
