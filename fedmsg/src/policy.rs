@@ -26,6 +26,25 @@ impl fmt::Display for Action {
     }
 }
 
+/// Why a text is no subject of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubjectError {
+    /// Neither `*` nor a name that a service can have.
+    #[error(
+        "`{0}` is no service: `*` or a name of a-z 0-9 _ - is expected (patterns go into `identity`)"
+    )]
+    Service(String),
+    /// No identity can match.
+    #[error(
+        "`{0}` matches no identity: SERVICE.INSTANCE is expected, with `*` for a token or `>` at the end"
+    )]
+    Identity(String),
+    /// No pattern.
+    #[error(transparent)]
+    Pattern(#[from] TopicError),
+}
+
 /// Whom a rule is about: a pattern over service (`*` or a name) or over identity (`bodhi.*`, `bodhi.>`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -36,25 +55,35 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Reads `service = "…"`.
-    pub fn service(text: &str) -> Result<Subject, TopicError> {
+    /// Reads `service = "…"`: `*`, or the name of one service.
+    pub fn service(text: &str) -> Result<Subject, SubjectError> {
         if text == "*" {
             return Ok(Subject::Service(None));
         }
-        let pattern = Pattern::policy(text)?;
-        match text.contains('.') {
-            true => Err(TopicError::BadCharacter {
-                text: text.into(),
-                token: text.into(),
-                character: '.',
-            }),
-            false => Ok(Subject::Service(Some(pattern.as_str().into()))),
+        // A service is what comes before the first dot of an identity.
+        match Identity::parse(&format!("{text}.x")) {
+            Ok(identity) if identity.service() == text => Ok(Subject::Service(Some(text.into()))),
+            _ => Err(SubjectError::Service(text.into())),
         }
     }
 
-    /// Reads `identity = "…"`.
-    pub fn identity(text: &str) -> Result<Subject, TopicError> {
-        Pattern::policy(text).map(Subject::Identity)
+    /// Reads `identity = "…"`: tokens of an identity, `*` for one, `>` for one or more at the end. One that
+    /// no identity can match is refused: as a `[[deny]]` it would silently deny nobody.
+    pub fn identity(text: &str) -> Result<Subject, SubjectError> {
+        let pattern = Pattern::policy(text)?;
+        // With names in the places of the wildcards it must be an identity.
+        let example: Vec<&str> = text
+            .split('.')
+            .map(|token| match token {
+                "*" => "x",
+                ">" => "x.x",
+                literal => literal,
+            })
+            .collect();
+        match Identity::parse(&example.join(".")) {
+            Ok(_) => Ok(Subject::Identity(pattern)),
+            Err(_) => Err(SubjectError::Identity(text.into())),
+        }
     }
 
     fn covers(&self, identity: &Identity) -> bool {
@@ -217,6 +246,15 @@ mod tests {
     fn a_service_is_one_token() {
         assert!(Subject::service("bodhi.x").is_err());
         assert!(Subject::service("bo*").is_err());
+        for text in [">", "{service}", "Bodhi", ""] {
+            assert!(Subject::service(text).is_err(), "{text}");
+        }
+        for text in ["bodhi", "*", "{service}.x", "Bodhi.x", "a..b"] {
+            assert!(Subject::identity(text).is_err(), "{text}");
+        }
+        for text in [">", "*.*", "bodhi.>", "*.backend01", "a.b.*"] {
+            assert!(Subject::identity(text).is_ok(), "{text}");
+        }
         assert!(Subject::service("bodhi").is_ok());
     }
 }

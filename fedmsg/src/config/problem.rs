@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::endpoint::EndpointError;
 use crate::identity::NameError;
 use crate::keys::KeyError;
+use crate::policy::SubjectError;
 use crate::topic::TopicError;
 
 /// Where a value comes from.
@@ -136,6 +137,9 @@ pub enum ProblemKind {
     /// A bad topic or pattern.
     #[error("{0}")]
     Topic(#[from] TopicError),
+    /// A bad subject of a rule.
+    #[error("{0}")]
+    Subject(#[from] SubjectError),
     /// A pattern that no identity can match.
     #[error("`{pattern}` can match no identity: {why}")]
     NoIdentity {

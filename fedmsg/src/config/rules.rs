@@ -58,16 +58,7 @@ fn read_subject(at: &Field<'_>, table: &Table, findings: &mut Findings) -> Optio
     match (service, identity) {
         (Some(service), None) => {
             let text = service.text(findings)?;
-            let subject = Subject::service(&text.text);
-            // A service is written like the first token of an identity, or it matches nothing.
-            if let Ok(Subject::Service(Some(name))) = &subject
-                && let Some(why) = bad_token(name)
-            {
-                let pattern = name.clone();
-                findings.problem(text.place, &text.key, ProblemKind::NoIdentity { pattern, why });
-                return None;
-            }
-            findings.check(text.place, &text.key, subject)
+            findings.check(text.place, &text.key, Subject::service(&text.text))
         }
         (None, Some(identity)) => {
             let text = identity.text(findings)?;

@@ -133,7 +133,7 @@ fn rules_are_refused_with_line_column_and_key() {
         ),
         (
             "[[publish]]\nservice = 'A'\ntopics = ['a']",
-            "2:11: publish[0].service: `A` can match no identity",
+            "2:11: publish[0].service: `A` is no service",
         ),
         ("[[publish]]\nservice = 'a.b'\ntopics = ['a']", "2:11: publish[0].service: `a.b`"),
         (
