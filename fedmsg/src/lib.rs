@@ -1,4 +1,44 @@
-//! A publish/subscribe bus without a broker.
+//! A publish/subscribe bus without a broker: every service publishes a signed, hash-chained stream on a
+//! ZeroMQ socket of its own, and everybody finds everybody through the files in `/etc/fedmsg.d`.
+//!
+//! Publishing:
+//!
+//! ```no_run
+//! use fedmsg::{Draft, Publisher};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let publisher = Publisher::new()?;
+//! let body = serde_json::json!({"update": "kernel-6.1", "karma": 1});
+//! let receipt = publisher.publish(Draft::new("bodhi.update.comment").body(&body)).wait()?;
+//! println!("{} is number {} of {}", receipt.msg_id, receipt.i, receipt.stream);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Subscribing:
+//!
+//! ```no_run
+//! use fedmsg::Subscriber;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let subscriber = Subscriber::new(&["bodhi.update"])?;
+//! for message in subscriber.messages() {
+//!     println!("{} says {}: {}", message.signer(), message.topic(), message.msg());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! In the order in which a message travels: a [`Draft`] is checked by [`seal::check`], waits in the queue of a
+//! [`Publisher`], is numbered, chained and signed by a [`seal::Sealer`] and leaves through an outlet of the
+//! [`transport`]. It arrives at an inlet, is opened by an [`open::Opener`] against the [`trust::Trust`] that
+//! [`config`] gives, is put into order by a [`sequence::Sequencer`], and is handed out by a [`Subscriber`] as
+//! an [`Event`].
+//!
+//! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `net`, `publisher`
+//! and `subscriber` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
