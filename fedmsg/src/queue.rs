@@ -252,7 +252,7 @@ mod tests {
         let queue = Arc::new(Queue::new(1, 100));
         let pusher = std::thread::spawn({
             let queue = Arc::clone(&queue);
-            move || (0..1_000).for_each(|n| drop(queue.push(n, 1, None).expect("open")))
+            move || (0..1_000).for_each(|n| assert!(queue.push(n, 1, None).is_ok()))
         });
         let taken: Vec<i32> = (0..1_000).map(|_| queue.take(None).expect("item")).collect();
         pusher.join().expect("pusher");
