@@ -14,6 +14,7 @@ mod document;
 mod endpoints;
 mod environment;
 mod files;
+mod in_memory;
 mod key_files;
 mod origins;
 mod problem;

@@ -1,7 +1,7 @@
 //! How a subscriber comes to its configuration, its transport and its thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::run::Runner;
 use super::{Shared, SubscribeError, Subscriber, Wanted};
@@ -87,6 +87,8 @@ impl SubscriberBuilder {
             waker: inlet.waker(),
             closed: AtomicBool::new(false),
             update: Mutex::new(None),
+            updates: Mutex::new(0),
+            updated: Condvar::new(),
             rejections: RejectionCounters::default(),
             received: AtomicU64::new(0),
             verified: AtomicU64::new(0),

@@ -5,12 +5,12 @@ mod run;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::config::{ConfigUpdate, Watch};
+use crate::config::{Config, ConfigUpdate, Watch};
 use crate::event::{Event, Message};
 use crate::queue::Queue;
 use crate::rejection::{Rejection, RejectionCounters};
@@ -38,6 +38,9 @@ struct Shared {
     waker: Arc<dyn Wake>,
     closed: AtomicBool,
     update: Mutex<Option<ConfigUpdate>>,
+    /// How many updates are in force.
+    updates: Mutex<u64>,
+    updated: Condvar,
     rejections: RejectionCounters,
     received: AtomicU64,
     verified: AtomicU64,
@@ -118,6 +121,11 @@ impl Subscriber {
         Closer { shared: Arc::clone(&self.shared) }
     }
 
+    /// Gives the subscriber other configurations, as long as it lives.
+    pub(crate) fn follower(&self) -> Follower {
+        Follower { shared: Arc::downgrade(&self.shared) }
+    }
+
     /// The counters.
     pub fn metrics(&self) -> SubscriberMetrics {
         let shared = &self.shared;
@@ -183,6 +191,32 @@ impl Closer {
 impl std::fmt::Debug for Closer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Closer")
+    }
+}
+
+/// Gives a subscriber other configurations without files that are watched.
+pub(crate) struct Follower {
+    shared: Weak<Shared>,
+}
+
+impl Follower {
+    /// Puts a configuration into force, and waits for that, at most so long. `false`: the subscriber is
+    /// gone.
+    pub(crate) fn follow(&self, config: Arc<Config>, timeout: Duration) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        if shared.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let lock = |updates| Mutex::lock(updates).unwrap_or_else(PoisonError::into_inner);
+        let before = *lock(&shared.updates);
+        let mut place = shared.update.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(ConfigUpdate { config, error: None });
+        drop(place);
+        shared.waker.wake();
+        let waiting = |updates: &mut u64| *updates == before;
+        let waited = shared.updated.wait_timeout_while(lock(&shared.updates), timeout, waiting);
+        drop(waited);
+        true
     }
 }
 

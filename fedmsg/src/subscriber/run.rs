@@ -83,6 +83,8 @@ impl Runner {
         self.config = update.config;
         self.opener.set_trust(Arc::clone(&self.config.trust));
         self.follow();
+        *self.shared.updates.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.shared.updated.notify_all();
         self.say(Event::Config(change));
     }
 
