@@ -143,6 +143,20 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
         None => builder,
     };
     let publisher = builder.build()?;
+    let published = publish(&publisher, options, common);
+    match &published {
+        Ok(_) => publisher.close(),
+        // Whoever has not answered until now is not waited for once more: the process ends.
+        Err(_) => std::mem::forget(publisher),
+    }
+    published
+}
+
+fn publish(
+    publisher: &Publisher,
+    options: &Options,
+    common: &CommonOptions,
+) -> Result<Code, Error> {
     let mut out = Data::stdout(false);
     let mut print = |receipt: &Receipt| {
         if common.quiet > 0 {
@@ -152,13 +166,12 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
         out.record(line.as_bytes()).map(drop)
     };
     if options.lines {
-        publish_lines(&publisher, options, &mut print)?;
+        publish_lines(publisher, options, &mut print)?;
     } else {
         let ticket = publisher.enqueue(options.draft(&options.input()?))?;
-        print(&wait(&publisher, ticket, options.timeout)?)?;
+        print(&wait(publisher, ticket, options.timeout)?)?;
     }
     let _ = out.flush()?;
-    publisher.close();
     Ok(Code::Ok)
 }
 
