@@ -1,18 +1,153 @@
-//! `fedmsg bench`.
+//! `fedmsg bench`: the figures of this machine, against bare libzmq in the same run.
 
-use clap::Args;
+mod bus;
+mod children;
+mod figures;
+mod roles;
+mod tally;
+
+use std::io::{self, IsTerminal};
+
+use clap::{Args, ValueEnum};
 use fedmsg_tool::{Code, CommonOptions, Fault};
+use serde_json::json;
 
 /// Options of `fedmsg bench`.
 #[derive(Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Which::All)]
+    which: Which,
+    /// Messages of a figure that goes as fast as it can
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    messages: u64,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1_024)]
+    size: usize,
+    /// How long a paced figure takes
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// One JSON object for each figure
+    #[arg(long)]
+    json: bool,
+    /// What this process is to do for another one
+    #[arg(long, hide = true)]
+    role: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// One publisher process to one subscriber process, as fast as it goes
+    Throughput,
+    /// The same with 100 streams of 10 processes
+    Streams,
+    /// The delay at 50,000 messages a second, and with 100 publishers of 300
+    Paced,
+    /// The delay at 1,000 messages a second
+    Latency,
+    /// 64 messages in one tree, against a signature for each
+    Seal,
+    /// What others receive while one subscriber is stopped
+    Stopped,
+    /// Memory of a tail on 100 endpoints
+    Memory,
+    /// All of these
+    All,
+}
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {}
+pub(crate) enum Error {
+    /// A process or a file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The baseline.
+    #[error("libzmq: {0}")]
+    Zmq(#[from] zmq::Error),
+    /// Anything of the library.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Error {
+    fn other(error: impl std::fmt::Display) -> Error {
+        Error::Other(error.to_string())
+    }
+}
 
 impl Fault for Error {}
 
-pub(crate) fn run(_options: &Options, _common: &CommonOptions) -> Result<Code, Error> {
-    Ok(Code::Ok)
+/// What must hold.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// One measured figure.
+struct Figure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    bound: Bound,
+    /// Nothing was lost, came twice, or was refused.
+    whole: bool,
+    lost: u64,
+    duplicates: u64,
+    detail: String,
+}
+
+impl Figure {
+    fn passes(&self) -> bool {
+        self.whole
+            && match self.bound {
+                Bound::AtLeast(least) => self.value >= least,
+                Bound::AtMost(most) => self.value <= most,
+            }
+    }
+
+    fn print(&self, as_json: bool) {
+        let (sign, bound) = match self.bound {
+            Bound::AtLeast(least) => (">=", least),
+            Bound::AtMost(most) => ("<=", most),
+        };
+        let Figure { name, value, unit, lost, duplicates, detail, .. } = self;
+        let verdict = if self.passes() { "pass" } else { "short" };
+        if as_json {
+            let line = json!({
+                "figure": name, "value": value, "unit": unit, "sign": sign, "bound": bound,
+                "verdict": verdict, "lost": lost, "duplicates": duplicates, "detail": detail,
+            });
+            println!("{line}");
+        } else {
+            println!(
+                "{verdict:5}  {name:14} {value:>10.2} {unit} ({sign} {bound}), {lost} lost, {duplicates} twice; {detail}"
+            );
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Error> {
+    if let Some(role) = &options.role {
+        roles::play(serde_json::from_str(role).map_err(Error::other)?, common)?;
+        return Ok(Code::Ok);
+    }
+    let all = Which::value_variants().iter().copied().filter(|which| *which != Which::All);
+    let chosen: Vec<Which> = match options.which {
+        Which::All => all.collect(),
+        one => vec![one],
+    };
+    let mut code = Code::Ok;
+    for which in chosen {
+        if io::stderr().is_terminal() {
+            eprintln!("measuring {which:?} …");
+        }
+        for figure in figures::measure(which, options)? {
+            figure.print(options.json);
+            if !figure.passes() {
+                code = Code::General;
+            }
+        }
+    }
+    Ok(code)
 }
