@@ -1,0 +1,57 @@
+//! kill -9, while a tail runs and goes on.
+
+use serde_json::json;
+
+use crate::harness::Bus;
+
+#[test]
+fn a_killed_publisher_comes_back_in_a_new_epoch() {
+    let bus = Bus::with(&["app.one"]);
+    let mut tail = bus.tail(&["--json"]);
+    let mut epochs = Vec::new();
+    for round in 0..3 {
+        let (mut publisher, ready) = bus.process("app.one");
+        assert!(ready.starts_with("ready app.one/0 "), "the slot of a dead process is free: {ready}");
+        assert_eq!(publisher.ask("subscribers 1"), "subscribers true");
+        for i in 1..=3 {
+            let sent = publisher.ask(&format!("app.n {{\"round\":{round}}}"));
+            assert!(sent.ends_with(&format!(" {i} -")), "{sent}");
+            let line = tail.json();
+            assert_eq!((&line["i"], &line["message"]["msg"]["round"]), (&json!(i), &json!(round)));
+            epochs.push(line["epoch"].to_string());
+        }
+        if round > 0 {
+            tail.says("app.one/0 goes on in epoch");
+        }
+        publisher.kill();
+    }
+    assert!(epochs.is_sorted());
+    epochs.dedup();
+    assert_eq!(epochs.len(), 3, "each start is an epoch of its own");
+    tail.term();
+    assert_eq!(tail.end().0, 143);
+}
+
+#[test]
+fn a_killed_relay_comes_back_and_producers_go_on() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("cron.daily");
+    let mut relay = bus.relay("relay.one");
+    let mut tail = bus.tail(&["--format", "%s %i"]);
+    tail.says("relay.one/0 is live");
+    let (mut publisher, _) = bus.process("cron.daily");
+    for i in 1..=3 {
+        assert!(publisher.ask("cron.n {}").ends_with(&format!(" {i} relay.one")));
+        assert_eq!(tail.line(), format!("cron.daily {i}"));
+    }
+    relay.kill();
+    let _relay = bus.relay("relay.one");
+    tail.says("relay.one/0 goes on in epoch");
+    for i in 4..=6 {
+        let sent = publisher.ask("cron.n {}");
+        assert!(sent.ends_with(&format!(" {i} relay.one")), "{sent}");
+        assert_eq!(tail.line(), format!("cron.daily {i}"));
+    }
+    publisher.end_input();
+    assert_eq!(publisher.line(), "closed");
+}

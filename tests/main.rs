@@ -1,0 +1,17 @@
+//! End to end: the built programs as processes, a configuration folder of each test's own, real sockets.
+//!
+//! Nothing here sleeps to let something happen: every step waits for the line or the event that shows it,
+//! with a time-out that fails and prints what was seen.
+
+mod cli;
+mod crash;
+mod harness;
+mod hostile;
+#[path = "../fedmsg/tests/independent/mod.rs"]
+mod independent;
+mod options;
+mod publishing;
+mod relay;
+mod reload;
+mod replayed;
+mod zero;

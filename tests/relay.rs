@@ -1,0 +1,69 @@
+//! The relay as a process.
+
+use std::thread;
+
+use fedmsg::Draft;
+use serde_json::json;
+
+use crate::harness::Bus;
+use crate::publishing::publish;
+
+#[test]
+fn a_relay_carries_three_producers() {
+    let bus = Bus::new(&["relay.one"]);
+    let names = ["a.x", "b.x", "c.x"];
+    names.iter().for_each(|name| drop(bus.key(name)));
+    let _relay = bus.relay("relay.one");
+    let mut tail = bus.tail(&["--format", "%s %i %e", "--strict", "--count", "150"]);
+    tail.says("relay.one/0 is live");
+    thread::scope(|scope| {
+        for name in names {
+            let publisher = bus.publisher(name);
+            scope.spawn(move || {
+                let draft = |n| Draft::new(format!("{}.n", &name[..1])).body(&json!({ "n": n }));
+                let tickets: Vec<_> =
+                    (0..50).map(|n| publisher.enqueue(draft(n)).expect("queued")).collect();
+                for (ticket, i) in tickets.into_iter().zip(1..) {
+                    assert_eq!(ticket.wait().expect("accepted").i, i);
+                }
+            });
+        }
+    });
+    let (code, lines, errors) = tail.end();
+    assert_eq!(code, 0, "{errors:?}");
+    for name in names {
+        let own: Vec<&String> = lines.iter().filter(|line| line.starts_with(name)).collect();
+        let expected: Vec<String> = (1..=50).map(|i| format!("{name} {i} relay.one")).collect();
+        assert_eq!(own, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_relay_that_is_told_to_end_says_so_and_ends_with_success() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("a.x");
+    let mut relay = bus.relay("relay.one");
+    let mut tail = bus.tail(&["--format", "%s %i", "--count", "20"]);
+    tail.says("relay.one/0 is live");
+    let publisher = bus.publisher("a.x");
+    for n in 1..=20 {
+        assert_eq!(publish(&publisher, "a.n", n), n);
+    }
+    relay.term();
+    let (code, out, errors) = relay.end();
+    assert_eq!((code, out.len()), (0, 0), "{errors:?}");
+    assert!(errors.iter().any(|line| line.contains("carried=20")), "{errors:?}");
+    assert!(errors.last().is_some_and(|line| line.ends_with("ended")), "{errors:?}");
+    // What was accepted was published before the end.
+    assert_eq!(tail.end().1.len(), 20);
+}
+
+#[test]
+fn a_second_relay_of_one_name_is_refused() {
+    let bus = Bus::new(&["relay.one"]);
+    let _relay = bus.relay("relay.one");
+    let mut second = crate::harness::Program::start(bus.program("fedmsg-relay"));
+    let (code, _, errors) = second.end();
+    assert_eq!(code, 1);
+    assert!(errors.iter().any(|line| line.contains("runs already")), "{errors:?}");
+}
