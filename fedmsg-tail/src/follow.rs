@@ -260,9 +260,10 @@ fn tell(event: &Event, unverified: Unverified) {
             EndpointStatus::Up => info!("{change}"),
             _ => warn!("{change}"),
         },
+        // Each is said, also one that brings back what was in force before.
         Event::Config(change) => match change {
-            ConfigChange::Broken(_) => error!("{change}"),
-            _ => info!("{change}"),
+            ConfigChange::Broken(_) => error!(repeat = ?Instant::now(), "{change}"),
+            _ => info!(repeat = ?Instant::now(), "{change}"),
         },
         _ => {}
     }
