@@ -14,6 +14,8 @@ impl Peer {
         let socket = zmq::Context::new().socket(zmq::XPUB).expect("a socket");
         socket.set_linger(0).expect("set");
         socket.set_rcvtimeo(PATIENCE.as_millis() as i32).expect("set");
+        // Each subscriber is told of, not the first one alone.
+        socket.set_xpub_verbose(true).expect("set");
         socket.bind(address).expect("bound");
         Peer { socket }
     }
