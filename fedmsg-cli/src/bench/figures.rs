@@ -52,7 +52,7 @@ fn unreachable_all() -> Result<Vec<Figure>, Error> {
     Err(Error::other("`all` is measured one by one"))
 }
 
-/// Publishers and readers through the library; what each reader counted. `froze` readers are stopped.
+/// Publishers and readers through the library; what each reader counted. The first `frozen` readers are stopped.
 fn through(shape: Shape, load: Load, frozen: usize) -> Result<Vec<Counted>, Error> {
     let bus = Bus::new(shape.processes * shape.each)?;
     let folder = bus.config_dir();
