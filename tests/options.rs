@@ -19,7 +19,9 @@ fn count_ends_it() {
     let (bus, publisher) = bus();
     let mut tail = bus.tail(&["--count", "2", "--format", "%i %t"]);
     subscribed(&publisher, 1);
-    (0..3).for_each(|n| drop(publish(&publisher, "app.n", n)));
+    for n in 0..3 {
+        publish(&publisher, "app.n", n);
+    }
     let lines = vec!["1 org.example.dev.app.n".to_owned(), "2 org.example.dev.app.n".to_owned()];
     let (code, out, _) = tail.end();
     assert_eq!((code, out), (0, lines));
@@ -63,7 +65,8 @@ fn a_reader_that_leaves_is_success() {
 fn filters_and_excluded_patterns_choose() {
     let (bus, publisher) = bus();
     let filter = r#".headers.severity == "error" and .msg.n > 1"#;
-    let mut tail = bus.tail(&["app", "--not", "app.noise", "--filter", filter, "--format", "%i %m"]);
+    let mut tail =
+        bus.tail(&["app", "--not", "app.noise", "--filter", filter, "--format", "%i %m"]);
     subscribed(&publisher, 1);
     for (n, topic, severity) in [
         (1, "app.real", "error"),
@@ -95,7 +98,9 @@ fn the_summary_counts() {
         tail
     });
     subscribed(&publisher, 1);
-    (0..3).for_each(|n| drop(publish(&publisher, "app.n", n)));
+    for n in 0..3 {
+        publish(&publisher, "app.n", n);
+    }
     let (code, out, errors) = tail.end();
     assert_eq!((code, out.len()), (0, 3));
     let last = errors.last().expect("a summary");
