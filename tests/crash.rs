@@ -11,7 +11,10 @@ fn a_killed_publisher_comes_back_in_a_new_epoch() {
     let mut epochs = Vec::new();
     for round in 0..3 {
         let (mut publisher, ready) = bus.process("app.one");
-        assert!(ready.starts_with("ready app.one/0 "), "the slot of a dead process is free: {ready}");
+        assert!(
+            ready.starts_with("ready app.one/0 "),
+            "the slot of a dead process is free: {ready}"
+        );
         assert_eq!(publisher.ask("subscribers 1"), "subscribers true");
         for i in 1..=3 {
             let sent = publisher.ask(&format!("app.n {{\"round\":{round}}}"));

@@ -63,7 +63,8 @@ fn a_reader_that_leaves_is_success() {
 fn filters_and_excluded_patterns_choose() {
     let (bus, publisher) = bus();
     let filter = r#".headers.severity == "error" and .msg.n > 1"#;
-    let mut tail = bus.tail(&["app", "--not", "app.noise", "--filter", filter, "--format", "%i %m"]);
+    let mut tail =
+        bus.tail(&["app", "--not", "app.noise", "--filter", filter, "--format", "%i %m"]);
     subscribed(&publisher, 1);
     for (n, topic, severity) in [
         (1, "app.real", "error"),

@@ -8,7 +8,8 @@ use crate::harness::{Program, command};
 use crate::publishing::subscribed;
 
 /// The folder of state is root's own otherwise, not the one in HOME.
-const VARIABLES: [&str; 6] = ["FEDMSG_STATE_DIR", "HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR"];
+const VARIABLES: [&str; 6] =
+    ["FEDMSG_STATE_DIR", "HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR"];
 
 #[test]
 fn relay_tail_and_a_publisher_find_each_other() {

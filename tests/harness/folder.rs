@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use fedmsg::config::{LoadOptions, create_key, public_text, secret_path};
+use fedmsg::config::{LoadOptions, create_key, public_text};
 use fedmsg::keys::SecretKey;
 use fedmsg::{Identity, Publisher};
 use tempfile::TempDir;
@@ -173,11 +173,6 @@ impl Bus {
         let mut command = command(name);
         command.arg("--config-dir").arg(self.etc());
         command
-    }
-
-    /// Where the secret key of an identity is.
-    pub fn secret(&self, identity: &str) -> PathBuf {
-        secret_path(&self.path("etc/private"), &Identity::parse(identity).expect("identity"))
     }
 }
 
