@@ -4,6 +4,7 @@
 //! with a time-out that fails and prints what was seen.
 
 mod cli;
+mod commands;
 mod crash;
 mod harness;
 mod hostile;

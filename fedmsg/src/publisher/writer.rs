@@ -142,6 +142,7 @@ impl Writer {
     }
 
     /// The publisher cannot go on: whoever waits is told.
+    #[cfg(feature = "net")]
     pub(super) fn fail_waiting(&mut self) {
         self.shared.queue.close();
         self.fill();
