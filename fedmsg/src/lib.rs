@@ -51,6 +51,7 @@ pub mod event;
 mod frame_fields;
 mod frame_parts;
 pub mod frames;
+mod held;
 pub mod identity;
 pub mod json;
 pub mod keys;

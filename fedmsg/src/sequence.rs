@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use crate::envelope::Kind;
 use crate::event::{Event, Message};
+pub use crate::held::SequenceCounts;
+use crate::held::{Item, Sink};
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
 use crate::open::{Place, Record};
-use crate::stream::{Item, SequenceCounts, Sink, Stream};
+use crate::stream::Stream;
 
 /// Puts verified records into order, stream by stream. Time is an argument: milliseconds of a clock that
 /// never goes back.
