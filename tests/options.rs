@@ -19,7 +19,7 @@ fn count_ends_it() {
     let (bus, publisher) = bus();
     let mut tail = bus.tail(&["--count", "2", "--format", "%i %t"]);
     subscribed(&publisher, 1);
-    (0..3).for_each(|n| drop(publish(&publisher, "app.n", n)));
+    (1..=3).for_each(|n| assert_eq!(publish(&publisher, "app.n", n), n));
     let lines = vec!["1 org.example.dev.app.n".to_owned(), "2 org.example.dev.app.n".to_owned()];
     let (code, out, _) = tail.end();
     assert_eq!((code, out), (0, lines));
@@ -96,7 +96,7 @@ fn the_summary_counts() {
         tail
     });
     subscribed(&publisher, 1);
-    (0..3).for_each(|n| drop(publish(&publisher, "app.n", n)));
+    (1..=3).for_each(|n| assert_eq!(publish(&publisher, "app.n", n), n));
     let (code, out, errors) = tail.end();
     assert_eq!((code, out.len()), (0, 3));
     let last = errors.last().expect("a summary");
