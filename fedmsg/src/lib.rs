@@ -51,7 +51,6 @@ pub mod event;
 mod frame_fields;
 mod frame_parts;
 pub mod frames;
-mod held;
 pub mod identity;
 pub mod json;
 pub mod keys;

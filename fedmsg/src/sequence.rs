@@ -4,12 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::envelope::Kind;
 use crate::event::{Event, Message};
-pub use crate::held::SequenceCounts;
-use crate::held::{Item, Sink};
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
 use crate::open::{Place, Record};
-use crate::stream::Stream;
+use crate::stream::{Item, SequenceCounts, Sink, Stream};
 
 /// Puts verified records into order, stream by stream. Time is an argument: milliseconds of a clock that
 /// never goes back.

@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use super::run::Runner;
 use super::{Shared, SubscribeError, Subscriber, Wanted};
 use crate::config::{Config, LoadOptions, Watch};
-use crate::held::SequenceCounts;
 use crate::limits::{QUEUE_BYTES, QUEUE_MESSAGES};
 use crate::queue::Queue;
 use crate::rejection::RejectionCounters;
+use crate::stream::SequenceCounts;
 use crate::topic::Pattern;
 use crate::transport::{NetError, Transport};
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigUpdate, Watch};
 use crate::event::{Event, Message};
-use crate::held::SequenceCounts;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, RejectionCounters};
+use crate::stream::SequenceCounts;
 use crate::topic::{Pattern, TopicError};
 use crate::transport::Wake;
 
