@@ -85,11 +85,25 @@ impl Sequencer {
         let Some(stream) = self.streams.get_mut(name) else { return };
         stream.last_seen = now;
         step(stream, &mut self.sink);
-        if self.sink.is_full() {
-            stream.overflow(now, &mut self.sink);
-        }
         if stream.is_waiting() && !self.waiting.contains(name) {
             self.waiting.insert(name.clone());
+        }
+        if self.sink.is_full() {
+            self.make_space(now);
+        }
+    }
+
+    /// Those that hold most give up waiting, so that a stream with one hole does not pay for another one's
+    /// thousands.
+    fn make_space(&mut self, now: u64) {
+        let (streams, sink) = (&mut self.streams, &mut self.sink);
+        let held = |name: &StreamName| streams.get(name).map_or(0, Stream::held);
+        let sizes: Vec<_> = self.waiting.iter().map(|name| (held(name), name)).collect();
+        let most = sizes.iter().map(|(held, _)| *held).max().unwrap_or(0);
+        for (_, name) in sizes.into_iter().filter(|(held, _)| *held > most / 2) {
+            if let Some(stream) = streams.get_mut(name) {
+                stream.overflow(now, sink);
+            }
         }
     }
 
@@ -98,13 +112,15 @@ impl Sequencer {
         if self.streams.len() < STREAMS_MAX {
             return;
         }
-        let mut seen: Vec<u64> = self.streams.values().map(|stream| stream.last_seen).collect();
-        let (_, limit, _) = seen.select_nth_unstable(STREAMS_MAX / 16);
-        let limit = *limit;
-        let old = self.streams.extract_if(|_, stream| stream.last_seen <= limit);
-        for (name, stream) in old.collect::<Vec<_>>() {
+        let all = self.streams.iter();
+        let mut seen: Vec<_> = all.map(|(name, stream)| (stream.last_seen, name.clone())).collect();
+        let count = STREAMS_MAX / 16;
+        seen.select_nth_unstable_by_key(count, |(last_seen, _)| *last_seen);
+        for (_, name) in seen.into_iter().take(count) {
             self.waiting.remove(&name);
-            stream.forget(&mut self.sink);
+            if let Some(stream) = self.streams.remove(&name) {
+                stream.forget(&mut self.sink);
+            }
         }
     }
 }
