@@ -42,8 +42,9 @@ impl ZmqOutlet {
         socket.set_rcvhwm(0)?;
         socket.set_maxmsgsize(SUBSCRIPTION_BYTES_MAX)?;
         socket.set_backlog(128)?;
-        // What was sent goes out before the process ends.
-        socket.set_linger(2_000)?;
+        // What was sent goes out before the process ends, also to readers with a backlog; but a reader that
+        // stands still does not keep it for ever.
+        socket.set_linger(10_000)?;
         set(&mut socket, XpubOption::Verboser, true)?;
         set(&mut socket, XpubOption::NoDrop, true)?;
         let binding = bind(&socket, address)?;
