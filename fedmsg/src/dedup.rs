@@ -47,6 +47,14 @@ impl MsgIds {
         }
     }
 
+    /// What was to be published under this identifier was not: a retry is a new message.
+    #[cfg(feature = "net")]
+    pub(crate) fn forget(&mut self, msg_id: &str) {
+        if self.known.remove(msg_id).is_some() {
+            self.order.retain(|(known, _)| known != msg_id);
+        }
+    }
+
     /// This message got this number.
     pub(crate) fn remember(&mut self, message: &Checked, i: u64, now: u64) {
         let entry = Entry { digest: digest(message), i };

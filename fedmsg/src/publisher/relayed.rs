@@ -138,7 +138,7 @@ impl Relayed {
             self.append(message.sealed, message.msg_id, Some(message.answer));
         }
         for retry in retries {
-            let entry = self.log.iter_mut().find(|entry| entry.i == retry.i);
+            let entry = self.log.iter_mut().find(|entry| entry.msg_id == retry.msg_id);
             match entry.filter(|entry| entry.accepted.is_none()) {
                 Some(entry) => entry.waiting.push(retry.answer),
                 None => {
@@ -324,6 +324,7 @@ impl Relayed {
                 self.writer.shared.answer(answer, Err(PublishError::Indeterminate));
             }
             entry.refused = Some((self.writer.shared.identity.clone(), "a new epoch began".into()));
+            self.writer.forget_msg_id(&entry.msg_id);
         }
         let place = self.first + self.log.len() as u64;
         self.append(genesis, String::new(), None);
@@ -364,6 +365,7 @@ impl Relayed {
         }
         if let (None, Some((relay, reason))) = (entry.accepted, entry.refused) {
             self.writer.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+            self.writer.forget_msg_id(&entry.msg_id);
             for answer in entry.waiting {
                 let error = PublishError::Refused { relay: relay.clone(), reason: reason.clone() };
                 self.writer.shared.answer(answer, Err(error));

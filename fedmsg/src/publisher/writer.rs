@@ -105,6 +105,12 @@ impl Writer {
         known
     }
 
+    /// No relay took the message of this identifier: a retry must not be given a receipt for it.
+    #[cfg(feature = "net")]
+    pub(super) fn forget_msg_id(&mut self, msg_id: &str) {
+        self.msg_ids.forget(msg_id);
+    }
+
     /// A heartbeat, if it is time.
     pub(super) fn heartbeat_due(&mut self) -> Option<Sealed> {
         let now = self.clock.micros();
