@@ -68,7 +68,9 @@ pub enum StoreError {
     #[error("{0:?} is no name of an owner: some text without control characters is expected")]
     BadOwner(String),
     /// The store was written by a later version of this program.
-    #[error("{place}: version {found} of a store of consumers, this program knows {known}: use a newer program")]
+    #[error(
+        "{place}: version {found} of a store of consumers, this program knows {known}: use a newer program"
+    )]
     Newer {
         /// The store.
         place: String,
@@ -88,7 +90,9 @@ pub enum StoreError {
         detail: String,
     },
     /// No room on the disk, or the bound on the size of the file is reached. Works again when there is room.
-    #[error("{place}: no room on the disk, nothing was written ({detail}): make room, nothing else is needed")]
+    #[error(
+        "{place}: no room on the disk, nothing was written ({detail}): make room, nothing else is needed"
+    )]
     DiskFull {
         /// The store.
         place: String,
@@ -96,7 +100,9 @@ pub enum StoreError {
         detail: String,
     },
     /// The store can be read, but not written.
-    #[error("{place} cannot be written ({detail}): owner and mode of the file and its folder, or the mount")]
+    #[error(
+        "{place} cannot be written ({detail}): look at its owner, its rights, and where it is mounted"
+    )]
     ReadOnly {
         /// The store.
         place: String,
@@ -121,6 +127,8 @@ pub enum StoreError {
         detail: String,
     },
     /// Not an address of a server. What was written is not repeated here: a password may be in it.
-    #[error("not an address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is expected")]
+    #[error(
+        "not an address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is expected"
+    )]
     BadUrl,
 }

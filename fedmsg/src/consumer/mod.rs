@@ -37,8 +37,8 @@ mod start;
 pub use error::StoreError;
 pub use name::{ConsumerName, ConsumerNameError};
 pub use rows::{
-    Bounds, Curable, Cursor, DeadLetter, Due, Failure, Lease, LetterFilter, Page, Position, Refusal,
-    RefusalFilter, Refused, Retry, Summary,
+    Bounds, Curable, Cursor, DeadLetter, Due, Failure, Lease, LetterFilter, Page, Position,
+    Refusal, RefusalFilter, Refused, Retry, Summary,
 };
 #[cfg(feature = "postgres")]
 pub use sql::postgres::PostgresStore;

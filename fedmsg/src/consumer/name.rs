@@ -21,7 +21,9 @@ pub enum ConsumerNameError {
     #[error("a consumer's name of {0} bytes; at most {CONSUMER_NAME_BYTES_MAX} are allowed")]
     TooLong(usize),
     /// Does not begin with a letter or a digit.
-    #[error("`{text}` is no name of a consumer: it begins with {character:?} (a-z 0-9 are allowed)")]
+    #[error(
+        "`{text}` is no name of a consumer: it begins with {character:?} (a-z 0-9 are allowed)"
+    )]
     BadStart {
         /// The whole text.
         text: String,
@@ -48,7 +50,8 @@ impl ConsumerName {
             return Err(ConsumerNameError::TooLong(text.len()));
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        if let Some(character) = text.chars().find(|c| !(plain(*c) || matches!(c, '.' | '_' | '-'))) {
+        if let Some(character) = text.chars().find(|c| !(plain(*c) || matches!(c, '.' | '_' | '-')))
+        {
             return Err(ConsumerNameError::BadCharacter { text: text.into(), character });
         }
         if !plain(first) {

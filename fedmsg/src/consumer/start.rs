@@ -19,7 +19,9 @@ pub enum Start {
 
 /// Not a place to start from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no start: `new`, `earliest` or a time such as `2026-11-23T10:00:00Z` is expected")]
+#[error(
+    "`{0}` is no start: `new`, `earliest` or a time such as `2026-11-23T10:00:00Z` is expected"
+)]
 pub struct StartError(String);
 
 impl Start {
@@ -84,9 +86,15 @@ mod tests {
     fn times_need_an_offset_and_anything_else_is_refused() {
         let hour_earlier = Start::Time(Timestamp::from_millis(1_790_000_000_000 - 3_600_000));
         assert_eq!(Start::parse("2026-09-21T14:13:20+01:00"), Ok(hour_earlier));
-        for text in
-            ["", "now", "New", "2026-09-21", "2026-09-21T14:13:20", "14:13:20", "2026-13-01T00:00:00Z"]
-        {
+        for text in [
+            "",
+            "now",
+            "New",
+            "2026-09-21",
+            "2026-09-21T14:13:20",
+            "14:13:20",
+            "2026-13-01T00:00:00Z",
+        ] {
             let error = Start::parse(text).expect_err(text).to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");
         }

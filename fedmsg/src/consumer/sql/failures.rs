@@ -178,11 +178,7 @@ fn read_retry(
          FROM fedmsg_retries WHERE consumer = ?1 AND stream = ?2 AND epoch = ?3 AND i = ?4",
         &key(consumer, position, &epoch_bytes(position.epoch)),
     )?;
-    Ok(Retry {
-        failure: read_failure(&mut row)?,
-        first_failed: row.time()?,
-        next_at: row.time()?,
-    })
+    Ok(Retry { failure: read_failure(&mut row)?, first_failed: row.time()?, next_at: row.time()? })
 }
 
 fn read_topic(row: &mut Row) -> Result<Topic, StoreError> {

@@ -2,9 +2,7 @@
 
 use super::row::Value;
 use super::{Statements, only, schema};
-use crate::consumer::{
-    Bounds, Claimed, ConsumerName, Fence, Lease, Start, StoreError, check,
-};
+use crate::consumer::{Bounds, Claimed, ConsumerName, Fence, Lease, Start, StoreError, check};
 use crate::timestamp::Timestamp;
 
 /// The row of a consumer, as far as it says who may write.
@@ -16,10 +14,7 @@ struct Holder {
     start: Start,
 }
 
-fn holder(
-    to: &mut dyn Statements,
-    consumer: &ConsumerName,
-) -> Result<Option<Holder>, StoreError> {
+fn holder(to: &mut dyn Statements, consumer: &ConsumerName) -> Result<Option<Holder>, StoreError> {
     let rows = to.query(
         "SELECT s.version, c.owner, c.lease_until, c.lease_ms, c.fence, c.created, c.start
          FROM fedmsg_store s LEFT JOIN fedmsg_consumers c ON c.name = ?1",

@@ -67,8 +67,7 @@ impl Room {
         stream: &StreamName,
     ) -> Result<bool, StoreError> {
         if !self.streams.contains_key(stream) {
-            let count =
-                "SELECT count(*) FROM fedmsg_refusals WHERE consumer = ?1 AND stream = ?2";
+            let count = "SELECT count(*) FROM fedmsg_refusals WHERE consumer = ?1 AND stream = ?2";
             let there = only(to, count, &[consumer.as_str().into(), stream.into()])?.count()?;
             self.streams.insert(stream.clone(), self.of_stream.saturating_sub(there));
         }

@@ -114,7 +114,8 @@ impl Row {
 
     pub(super) fn count(&mut self) -> Result<u64, StoreError> {
         let number = self.int()?;
-        u64::try_from(number).map_err(|_| self.damaged(format!("{number} where a count is expected")))
+        u64::try_from(number)
+            .map_err(|_| self.damaged(format!("{number} where a count is expected")))
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {

@@ -67,7 +67,8 @@ pub fn is_current(to: &mut dyn Statements, dialect: &Dialect) -> Result<bool, St
     if only(to, dialect.exists, &[])?.count()? == 0 {
         return Ok(false);
     }
-    let Some(mut row) = to.query("SELECT version FROM fedmsg_store", &[])?.into_iter().next() else {
+    let Some(mut row) = to.query("SELECT version FROM fedmsg_store", &[])?.into_iter().next()
+    else {
         return Ok(false);
     };
     let found = row.count()?;
@@ -112,5 +113,7 @@ pub fn check(found: u64, place: &str) -> Result<(), StoreError> {
 fn write(statement: &str, dialect: &Dialect) -> String {
     let parts = [("int", dialect.int), ("text", dialect.text), ("bytes", dialect.bytes)];
     let parts = parts.into_iter().chain([("table", dialect.table)]);
-    parts.fold(statement.into(), |sql: String, (name, word)| sql.replace(&format!("{{{name}}}"), word))
+    parts.fold(statement.into(), |sql: String, (name, word)| {
+        sql.replace(&format!("{{{name}}}"), word)
+    })
 }

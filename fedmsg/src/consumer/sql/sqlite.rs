@@ -123,7 +123,8 @@ impl SqliteFile {
         let new = folder.join(format!(".consumers-{}.new", uuid::Uuid::new_v4().simple()));
         drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?);
         let made = self.connection_to(&new).and_then(|file| file.close().map_err(|(_, e)| e));
-        let linked = made.map_err(io::Error::other).and_then(|()| std::fs::hard_link(&new, &self.path));
+        let linked =
+            made.map_err(io::Error::other).and_then(|()| std::fs::hard_link(&new, &self.path));
         std::fs::remove_file(&new)?;
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -255,9 +256,10 @@ struct Within<'a> {
 
 impl Statements for Within<'_> {
     fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        let changed = self.connection.prepare_cached(sql).and_then(|mut statement| {
-            statement.execute(rusqlite::params_from_iter(values))
-        });
+        let changed = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(values)));
         changed.map(|rows| rows as u64).map_err(|error| self.file.fault(&error))
     }
 

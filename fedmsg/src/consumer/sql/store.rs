@@ -95,9 +95,8 @@ impl<D: Database> CursorStore for SqlStore<D> {
 
     fn cured(&mut self, fence: &Fence, positions: &[Position]) -> Result<usize, StoreError> {
         check::positions(positions.iter())?;
-        self.database.transaction(Access::Write(&fence.consumer), |to| {
-            refusals::cured(to, fence, positions)
-        })
+        self.database
+            .transaction(Access::Write(&fence.consumer), |to| refusals::cured(to, fence, positions))
     }
 
     fn failed(
@@ -204,8 +203,7 @@ impl<D: Database> CursorStore for SqlStore<D> {
     }
 
     fn delete(&mut self, consumer: &ConsumerName, now: Timestamp) -> Result<(), StoreError> {
-        self.database
-            .transaction(Access::Write(consumer), |to| people::delete(to, consumer, now))
+        self.database.transaction(Access::Write(consumer), |to| people::delete(to, consumer, now))
     }
 
     fn evict(&mut self, consumer: &ConsumerName) -> Result<Option<Lease>, StoreError> {

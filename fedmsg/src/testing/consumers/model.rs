@@ -107,7 +107,12 @@ impl Consumer {
         }
     }
 
-    pub(super) fn free_for(&self, name: &ConsumerName, owner: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn free_for(
+        &self,
+        name: &ConsumerName,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         match &self.lease {
             Some(lease) if lease.owner != owner && lease.until > now => {
                 let (consumer, owner) = (name.clone(), lease.owner.clone());
@@ -126,7 +131,12 @@ impl Consumer {
         Ok(())
     }
 
-    pub(super) fn advance(&mut self, to: &Advance, now: Timestamp, bounds: &Bounds) -> Result<bool, StoreError> {
+    pub(super) fn advance(
+        &mut self,
+        to: &Advance,
+        now: Timestamp,
+        bounds: &Bounds,
+    ) -> Result<bool, StoreError> {
         let Advance { position, leaf } = to;
         if let Some(known) = self.cursors.get_mut(&position.stream)
             && known.position.epoch == position.epoch
