@@ -23,8 +23,8 @@
 //! ```
 //!
 //! Each call is one transaction: what was answered with `Ok` is on the disk, what failed changed nothing. All
-//! changes may be asked for again. The stores are [`SqliteStore`] (a file of this host), [`PostgresStore`] (a
-//! server, for consumers that move between hosts), and [`crate::testing::MemoryStore`] for tests.
+//! changes may be asked for again. The stores are `SqliteStore` (a file of this host; feature `sqlite`),
+//! `PostgresStore` (a server, for consumers that move between hosts; feature `postgres`), and [`crate::testing::MemoryStore`] for tests.
 
 pub(crate) mod check;
 mod error;
@@ -90,7 +90,7 @@ pub struct Claimed {
 /// clock; hosts that share a store need clocks that differ by less than a lease.
 ///
 /// The calls block, for at most about [`crate::limits::STORE_WAIT_MS`] when another process is in the way.
-/// [`PostgresStore`] must not be called from within a tokio runtime.
+/// `PostgresStore` must not be called from within a tokio runtime.
 ///
 /// Calls that take a [`Fence`] are for the owner. Those with a [`ConsumerName`] are for people: they look, or
 /// refuse with [`StoreError::Held`] while somebody runs the consumer; the exceptions are said.

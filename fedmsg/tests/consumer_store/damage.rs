@@ -129,7 +129,7 @@ fn a_file_that_is_moved_away_is_noticed() {
     let lost = store.advance(&fence, &[advance(0, 2)], at(2));
     assert!(matches!(lost, Err(StoreError::Fenced { .. })), "not written into a file without name");
     claim(&mut store, "badges", "host1", 3);
-    assert_eq!(cursor(&mut store), [], "a new store");
+    assert!(cursor(&mut store).is_empty(), "a new store");
 }
 
 /// Runs this test again as a user who may be refused something: root never is.

@@ -215,7 +215,7 @@ fn empty(store: &mut dyn CursorStore) {
 }
 
 fn catch_up(model: &mut dyn CursorStore, store: &mut dyn CursorStore) {
-    let mut next = |store: &mut dyn CursorStore| {
+    let next = |store: &mut dyn CursorStore| {
         let claimed = store.claim(&name("a"), "host", Start::New, at(0), 1).expect("claimed");
         claimed.fence.number()
     };

@@ -15,7 +15,7 @@ pub fn refusals_are_kept_counted_and_struck_out(place: &Place) {
         store.refuse(&fence, &[refused(1, 2), refused(0, 9), verified.clone()], at(1)),
         Ok(0)
     );
-    assert_eq!(store.refuse(&fence, &[later.clone()], at(2)), Ok(0));
+    assert_eq!(store.refuse(&fence, std::slice::from_ref(&later), at(2)), Ok(0));
     drop(store);
     let mut store = place.open();
     let first_seen = at(1);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, TransactionBehavior, ffi};
 
 use super::row::{Cell, Row, Value};
 use super::schema::{self, Dialect};
@@ -138,6 +138,14 @@ impl SqliteFile {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let connection = Connection::open_with_flags(path, flags)?;
+        // SQLite would go on with a file that it can only read, and leave a log and an index beside it that
+        // nobody can write either, when the file can be written again.
+        if connection.is_readonly("main")? {
+            return Err(rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_READONLY),
+                None,
+            ));
+        }
         connection.busy_timeout(Duration::from_millis(self.settings.wait_ms))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         // In the log by default already, so this needs no lock: only a copy made by hand may have lost it.

@@ -10,8 +10,7 @@ use crate::envelope::Epoch;
 use crate::identity::StreamName;
 use crate::timestamp::Timestamp;
 
-/// A store of consumers in a database: [`crate::consumer::SqliteStore`] or
-/// [`crate::consumer::PostgresStore`].
+/// A store of consumers in a database: `SqliteStore` or `PostgresStore`.
 #[derive(Debug)]
 pub struct SqlStore<D: Database> {
     pub(super) database: D,
