@@ -51,8 +51,11 @@ pub fn what_was_answered_survives_kill_9(place: &Place) {
         let kept = numbers(&store.load(&name("badges")).expect("cursors"));
         // What was under way may have been written; it was never half written.
         assert!(kept == [answered; 2] || kept == [answered + 1; 2], "{answered}: {kept:?}");
-        let summary = store.show(&name("badges")).expect("shown");
-        assert_eq!(summary.letters, kept[0], "one for each step");
+        let letters = store.show(&name("badges")).expect("shown").letters;
+        assert!(
+            letters == kept[0] || letters == kept[0] + 1,
+            "one for each step: {letters} {kept:?}"
+        );
         before = kept[0];
     }
 }

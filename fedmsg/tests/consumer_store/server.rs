@@ -1,5 +1,6 @@
 //! A PostgreSQL server for the tests alone: its own data, on a socket in its own folder.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -36,16 +37,16 @@ fn programs() -> Option<PathBuf> {
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
 }
 
-/// Starts the server and waits for the end of its standard input; then stops it and removes its folder. It does
-/// so also when the test was killed.
+/// Starts the server, and stops it when its standard input says so or ends, as it does when the test was killed.
+/// Then the folder goes, too.
 const SUPERVISE: &str = r#"
     "$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" \
         -c fsync=on -c max_connections=60 >"$2/log" 2>&1 </dev/null &
     server=$!
-    read -r ignored
+    read -r word
     kill -QUIT "$server"
     wait "$server"
-    [ "$3" = keep ] || rm -rf "$2"
+    [ "$word" = keep ] || rm -rf "$2"
 "#;
 
 impl Server {
@@ -74,7 +75,7 @@ impl Server {
     pub fn start(&mut self) {
         let programs = programs().expect("installed: it ran before");
         let mut command = unprivileged(Path::new("sh"));
-        command.args(["-c", SUPERVISE, "sh"]).arg(programs).arg(self.folder.path()).arg("keep");
+        command.args(["-c", SUPERVISE, "sh"]).arg(programs).arg(self.folder.path());
         self.supervisor = Some(command.stdin(Stdio::piped()).spawn().expect("a supervisor"));
         // Asks again until the server answers: each try is one connection.
         let url = self.url();
@@ -89,7 +90,8 @@ impl Server {
     /// Ends the server as a crash does: nothing is written that was not written before.
     pub fn stop(&mut self) {
         if let Some(mut supervisor) = self.supervisor.take() {
-            drop(supervisor.stdin.take());
+            let mut input = supervisor.stdin.take().expect("a pipe");
+            input.write_all(b"keep\n").expect("the supervisor listens");
             supervisor.wait().expect("ended");
         }
     }
