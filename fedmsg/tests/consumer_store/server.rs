@@ -52,7 +52,7 @@ const SUPERVISE: &str = r#"
 impl Server {
     pub fn new() -> Option<Server> {
         let Some(programs) = programs() else {
-            eprintln!("NOT RUN: no PostgreSQL server");
+            crate::not_run("no PostgreSQL server");
             assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} asks for PostgreSQL");
             return None;
         };
