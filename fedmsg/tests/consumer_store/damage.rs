@@ -95,6 +95,22 @@ fn the_file_is_for_its_owner_alone() {
 }
 
 #[test]
+fn whoever_keeps_the_lock_for_too_long_is_not_waited_for_for_ever() {
+    let (_folder, path) = file();
+    let mut settings = SqliteSettings::default();
+    settings.wait_ms = 20;
+    let mut store = SqliteStore::open_with(&path, settings).expect("opened");
+    let fence = claim(&mut store, "badges", "host1", 0);
+    let other = rusqlite::Connection::open(&path).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let busy = store.advance(&fence, &[advance(0, 1)], at(1));
+    assert!(matches!(busy, Err(StoreError::Busy { waited_ms: 20, .. })), "{busy:?}");
+    assert!(cursor(&mut store).is_empty(), "who reads is not in anybody's way");
+    other.execute_batch("COMMIT").expect("unlocked");
+    assert_eq!(store.advance(&fence, &[advance(0, 1)], at(2)), Ok(1));
+}
+
+#[test]
 fn a_damaged_file_is_named_and_nothing_is_written_into_it() {
     let (_folder, path) = file();
     let mut store = SqliteStore::open(&path).expect("opened");

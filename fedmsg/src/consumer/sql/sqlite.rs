@@ -119,7 +119,7 @@ impl SqliteFile {
     fn make_file(&self) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         let new = folder.join(format!(".consumers-{}.new", uuid::Uuid::new_v4().simple()));
         drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?);
         let made = self.connection_to(&new).and_then(|file| file.close().map_err(|(_, e)| e));
@@ -227,6 +227,20 @@ impl SqliteFile {
 
 /// SQLITE_IOERR_SHMSIZE: there was no room for the index of the log.
 const SHARED_MEMORY_SIZE: i32 = 10 | (19 << 8);
+
+/// Makes a folder and those above it, on the disk, too.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    make_folder(above)?;
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(above)?.sync_all(),
+    }
+}
 
 fn identify(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
