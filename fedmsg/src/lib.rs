@@ -43,6 +43,7 @@
 
 mod clock;
 pub mod config;
+pub mod consumer;
 mod dedup;
 pub mod endpoint;
 pub mod envelope;

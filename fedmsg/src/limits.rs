@@ -115,9 +115,45 @@ pub const SEAL_INTERVAL_US: u64 = 250;
 /// Highest `publisher.seal_interval_us`.
 pub const SEAL_INTERVAL_US_MAX: u64 = 100_000;
 
+/// Longest name of a durable consumer, in bytes.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 63;
+/// Longest name of an owner of a durable consumer (host, process), in bytes.
+pub const OWNER_BYTES_MAX: usize = 255;
+/// Longest lease on a durable consumer, in milliseconds.
+pub const LEASE_MS_MAX: u64 = 600_000;
+/// Most cursors, refusals, positions or ids in one call to a store of consumers.
+pub const STORE_BATCH_MAX: usize = 1_024;
+/// Most consumers in one store.
+pub const CONSUMERS_MAX: usize = 1_000;
+/// Most refused positions that one consumer keeps; further ones are counted.
+pub const REFUSALS_MAX: usize = 10_000;
+/// Most refused positions of one stream, so that no stream takes the place of all others.
+pub const REFUSALS_OF_STREAM_MAX: usize = 1_000;
+/// Most messages of one consumer that wait for another try; then it stops until some are done.
+pub const RETRIES_MAX: usize = 10_000;
+/// Most bytes of the messages of one consumer that wait for another try.
+pub const RETRY_BYTES_MAX: u64 = 256 << 20;
+/// Most dead letters of one consumer; the oldest one falls out, and is counted.
+pub const LETTERS_MAX: usize = 10_000;
+/// Most bytes of the dead letters of one consumer.
+pub const LETTER_BYTES_MAX: u64 = 256 << 20;
+/// Longest text of an error that is kept with a failed message, in bytes; the rest is cut off.
+pub const ERROR_TEXT_BYTES_MAX: usize = 4_096;
+/// Most failed messages that a store hands out at once.
+pub const FAILURES_PAGE_MAX: usize = 64;
+/// Most bytes of failed messages that a store hands out at once; at least one is always handed out.
+pub const FAILURES_PAGE_BYTES_MAX: usize = 16 << 20;
+/// Largest file of a store of consumers, in bytes, unless it is told otherwise.
+pub const STORE_BYTES_MAX: u64 = 4 << 30;
+/// How long a call to a store waits for another process, in milliseconds.
+pub const STORE_WAIT_MS: u64 = 5_000;
+
 const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
 const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
+const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);

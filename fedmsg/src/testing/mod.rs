@@ -27,9 +27,11 @@
 //! ```
 //!
 //! The layout: `bus` is what tests use, `tape` records what was published; `memory` is the transport below,
-//! `hub` what its ends share, `faults` what goes wrong on the way.
+//! `hub` what its ends share, `faults` what goes wrong on the way; `consumers` is a store of
+//! durable consumers.
 
 mod bus;
+mod consumers;
 mod faults;
 mod folder;
 mod hub;
@@ -37,5 +39,6 @@ mod memory;
 mod tape;
 
 pub use bus::Bus;
+pub use consumers::MemoryStore;
 pub use faults::Faults;
 pub use memory::MemoryTransport;
