@@ -12,6 +12,7 @@
 
 mod aside;
 mod batch;
+mod check;
 mod disk;
 mod error;
 mod format;
@@ -27,6 +28,7 @@ mod settings;
 mod view;
 mod writer;
 
+pub use check::{BrokenLink, Report, SegmentReport, check};
 pub use disk::{Access, Disk, DiskFile, OsDisk};
 pub use error::JournalError;
 pub use mark::Mark;
