@@ -23,7 +23,7 @@ pub(super) fn build_reserve(disk: &dyn Disk, folder: &Path) -> bool {
         return true;
     }
     // Not zeros: a file system may keep those without keeping room for them.
-    let bytes: Vec<u8> = (0..JOURNAL_RESERVE_BYTES).map(|at| (at * 31 >> 3) as u8 | 1).collect();
+    let bytes: Vec<u8> = (0..JOURNAL_RESERVE_BYTES).map(|at| ((at * 31) >> 3) as u8 | 1).collect();
     match put(disk, folder, RESERVE, &bytes) {
         Ok(()) => true,
         Err(error) => {

@@ -32,7 +32,10 @@ impl Batch {
     ) -> Result<Batch, JournalError> {
         let wrong_count = JournalError::BatchCount { records: records.len() };
         let [first, ..] = records else { return Err(wrong_count) };
-        let Some(count) = u16::try_from(records.len()).ok().filter(|count| usize::from(*count) <= JOURNAL_BATCH_RECORDS_MAX) else {
+        let Some(count) = u16::try_from(records.len())
+            .ok()
+            .filter(|count| usize::from(*count) <= JOURNAL_BATCH_RECORDS_MAX)
+        else {
             return Err(wrong_count);
         };
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(records.len()));

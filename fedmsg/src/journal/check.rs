@@ -79,9 +79,9 @@ pub fn check(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, JournalError
     let mut report = Report::default();
     let mut segments = Vec::with_capacity(names.len());
     for name in names {
-        let (segment, _, header) = load(&**disk, folder, name)?;
-        report.stream = header.map(|header| header.stream).or(report.stream);
-        segments.push(segment);
+        let loaded = load(&**disk, folder, name)?;
+        report.stream = loaded.header.map(|header| header.stream).or(report.stream);
+        segments.push(loaded.segment);
     }
     let mut chain = Chain::default();
     for at in 0..segments.len() {
@@ -102,7 +102,7 @@ impl Report {
         let Segment { name, bytes, start } = segments[at].clone();
         let path = folder.join(name.file());
         let reading = |error| io_error("reading", &path)(error);
-        let (_, file, _) = load(disk, folder, name)?;
+        let file = load(disk, folder, name)?.file;
         let mut scan = Scan::new(name.epoch, name.first, segments[at].records_at());
         let limit = limit(segments, at);
         let tail = scan.run(&*file, bytes, limit).map_err(reading)?;
@@ -136,7 +136,9 @@ impl Report {
     }
 
     fn range(&mut self, name: SegmentName, scan: &Scan) {
-        let Some(last) = scan.next.checked_sub(1).filter(|last| *last >= name.first) else { return };
+        let Some(last) = scan.next.checked_sub(1).filter(|last| *last >= name.first) else {
+            return;
+        };
         match self.ranges.last_mut().filter(|range| range.epoch == name.epoch) {
             Some(range) => range.last = last,
             None => self.ranges.push(Range { epoch: name.epoch, first: name.first, last }),

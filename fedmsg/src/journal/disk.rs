@@ -147,7 +147,11 @@ const INTERRUPTIONS_MAX: usize = 100;
 
 /// Writes all of it. A short write goes on where it stopped; a failed one ends with the number of bytes
 /// that were taken before it.
-pub(super) fn write_all(file: &dyn DiskFile, at: u64, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+pub(super) fn write_all(
+    file: &dyn DiskFile,
+    at: u64,
+    bytes: &[u8],
+) -> Result<(), (usize, io::Error)> {
     let (mut done, mut interruptions) = (0, 0);
     while done < bytes.len() {
         match file.write_at(at + done as u64, &bytes[done..]) {

@@ -86,8 +86,10 @@ pub enum JournalError {
     },
     /// An append failed after these numbers may have reached the disk, and maybe a reader. They cannot get
     /// another content: append the same records again, or begin a new epoch.
-    #[error("numbers {from} to {to} of epoch {epoch} may be on disk already, with another content: \
-        append the same records again, or begin a new epoch")]
+    #[error(
+        "numbers {from} to {to} of epoch {epoch} may be on disk already, with another content: \
+        append the same records again, or begin a new epoch"
+    )]
     Indeterminate {
         /// The epoch.
         epoch: Epoch,
@@ -97,8 +99,10 @@ pub enum JournalError {
         to: u64,
     },
     /// An append of no records, or of too many.
-    #[error("{records} records in one append; from 1 to {} are allowed",
-        limits::JOURNAL_BATCH_RECORDS_MAX)]
+    #[error(
+        "{records} records in one append; from 1 to {} are allowed",
+        limits::JOURNAL_BATCH_RECORDS_MAX
+    )]
     BatchCount {
         /// How many.
         records: usize,

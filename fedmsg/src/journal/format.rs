@@ -355,7 +355,13 @@ mod tests {
         let name = SegmentName { epoch: epoch(7), first: 4_711 };
         assert_eq!(name.file(), "00000000-0000-0000-0000-000000000007-00000000000000004711.seg");
         assert_eq!(SegmentName::parse(&name.file()), Some(name));
-        for bad in ["", "x.seg", &name.index_file(), &(name.file() + NEW), &name.file().replace("4711", "-711")] {
+        for bad in [
+            "",
+            "x.seg",
+            &name.index_file(),
+            &(name.file() + NEW),
+            &name.file().replace("4711", "-711"),
+        ] {
             assert_eq!(SegmentName::parse(bad), None, "{bad}");
         }
         let genesis = Wire { topic: "_genesis.a.b.0".into(), envelope: "{}".into() };

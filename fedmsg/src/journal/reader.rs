@@ -99,7 +99,9 @@ impl Reader {
         let mut last = None;
         for at in of_epoch {
             last = self.last_of(at)?.map(|last| last.min(to)).max(last);
-            let Some(end) = last.filter(|last| *last >= taken.next && !taken.full) else { continue };
+            let Some(end) = last.filter(|last| *last >= taken.next && !taken.full) else {
+                continue;
+            };
             let (folder, name) = (self.folder.clone(), self.segments[at].name);
             let Some(view) = self.view(at)? else {
                 // It was trimmed while this was going on.
@@ -108,10 +110,18 @@ impl Reader {
             view.take(&mut taken, end).map_err(io_error("reading", folder.join(name.file())))?;
         }
         let more = last.is_some_and(|last| last >= taken.next);
-        let holes = taken.holes.into_iter().map(|(from, to, name)| {
-            Damage { epoch, from, to, path: self.folder.join(name.file()) }
+        let holes = taken.holes.into_iter().map(|(from, to, name)| Damage {
+            epoch,
+            from,
+            to,
+            path: self.folder.join(name.file()),
         });
-        Ok(Batch { entries: taken.entries, holes: holes.collect(), upto: taken.next.saturating_sub(1), more })
+        Ok(Batch {
+            entries: taken.entries,
+            holes: holes.collect(),
+            upto: taken.next.saturating_sub(1),
+            more,
+        })
     }
 
     /// The first record, of whichever epoch, that was appended at this time or later by the writer's clock.
@@ -119,7 +129,8 @@ impl Reader {
         self.refresh()?;
         for at in 0..self.segments.len() {
             let next = self.segments.get(at + 1).and_then(|next| next.start);
-            let Some(end) = self.last_of(at)?.filter(|_| next.is_none_or(|next| next.made >= time)) else {
+            let Some(end) = self.last_of(at)?.filter(|_| next.is_none_or(|next| next.made >= time))
+            else {
                 continue;
             };
             let (path, epoch) = (self.path(at), self.segments[at].name.epoch);
@@ -137,8 +148,11 @@ impl Reader {
         let of_epoch = self.of_epoch(epoch)?;
         for at in of_epoch.clone() {
             match load(&*self.disk, &self.folder, self.segments[at].name) {
-                Ok((_, _, Some(header))) => return Ok(Some(header.genesis)),
-                Ok(_) => {}
+                Ok(loaded) => {
+                    if let Some(header) = loaded.header {
+                        return Ok(Some(header.genesis));
+                    }
+                }
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -175,7 +189,7 @@ impl Reader {
             match known.next_if(|known| known.name == name) {
                 Some(segment) => segments.push(segment),
                 None => match load(&*self.disk, &self.folder, name) {
-                    Ok((segment, ..)) => segments.push(segment),
+                    Ok(loaded) => segments.push(loaded.segment),
                     Err(error) if is_gone(&error) => {}
                     Err(error) => return Err(error),
                 },

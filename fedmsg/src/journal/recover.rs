@@ -13,7 +13,7 @@ use super::format::{Header, SegmentName};
 use super::mark::Mark;
 use super::record::{Body, Break, Continuity, Damage, EpochState, leaf_of};
 use super::scan::{NO_LIMIT, Scan, Tail, Window};
-use super::segment::{Segment, load, names};
+use super::segment::{Loaded, Segment, load, names};
 use super::settings::{JournalMetrics, Settings};
 use super::writer::{Current, Journal};
 use crate::envelope::{Epoch, Wire};
@@ -72,7 +72,7 @@ impl Journal {
         let mut genesis = None;
         for (at, name) in names.iter().enumerate() {
             let (segment, header) = match load(&*self.disk, &self.folder, *name) {
-                Ok((segment, _, header)) => (segment, header),
+                Ok(Loaded { segment, header, .. }) => (segment, header),
                 // One bad place in an old segment is no reason not to start.
                 Err(error @ JournalError::Io { .. }) if at + 1 < names.len() => {
                     tracing::error!(%error, stream = %self.stream, "a segment cannot be read");
@@ -108,9 +108,11 @@ impl Journal {
         let mut scan = Scan::new(epoch, first, segment.records_at());
         let tail = scan.run(&*file, segment.bytes, NO_LIMIT).map_err(reading)?;
         self.keep(&*file, &path, &scan)?;
-        self.damage = scan.holes.iter().map(|(from, to)| {
-            Damage { epoch, from: *from, to: *to, path: path.clone() }
-        }).collect();
+        self.damage = scan
+            .holes
+            .iter()
+            .map(|(from, to)| Damage { epoch, from: *from, to: *to, path: path.clone() })
+            .collect();
         self.end = scan.next.checked_sub(1).map(|last| (epoch, last));
         let last = match scan.last {
             Some(last) => body_at(&*file, epoch, last.place.at, segment.bytes).map_err(reading)?,
@@ -118,10 +120,12 @@ impl Journal {
         };
         let genesis = match genesis {
             None if first == 0 => match scan.start(0).filter(|place| place.i == 0) {
-                Some(place) => match body_at(&*file, epoch, place.at, segment.bytes).map_err(reading)? {
-                    Some(Body::Record(wire)) => Some(wire),
-                    _ => None,
-                },
+                Some(place) => {
+                    match body_at(&*file, epoch, place.at, segment.bytes).map_err(reading)? {
+                        Some(Body::Record(wire)) => Some(wire),
+                        _ => None,
+                    }
+                }
                 None => None,
             },
             known => known,
@@ -159,7 +163,15 @@ impl Journal {
         let (place, genesis) = (scan.last?.place, genesis?);
         let first = self.segments.iter().find(|segment| segment.name.epoch == epoch)?.name.first;
         let (leaf, genesis_leaf) = (last?.leaf()?, leaf_of(&genesis)?);
-        Some(EpochState { epoch, first, last: place.i, leaf, time: place.time, genesis, genesis_leaf })
+        Some(EpochState {
+            epoch,
+            first,
+            last: place.i,
+            leaf,
+            time: place.time,
+            genesis,
+            genesis_leaf,
+        })
     }
 
     /// Makes the newest segment durable. Its last append is written again, byte for byte: when a sync of it
@@ -169,7 +181,8 @@ impl Journal {
         let mut bytes = vec![0; 1 << 20];
         while at < scan.at {
             let length = usize::try_from(scan.at - at).unwrap_or(usize::MAX).min(bytes.len());
-            let read = read_full(file, at, &mut bytes[..length]).map_err(io_error("reading", path))?;
+            let read =
+                read_full(file, at, &mut bytes[..length]).map_err(io_error("reading", path))?;
             let write = write_all(file, at, &bytes[..read]);
             write.map_err(|(_, error)| io_error("writing", path)(error))?;
             at += read.max(1) as u64;
@@ -183,7 +196,9 @@ impl Journal {
     fn compare_with_end(&mut self) {
         let Some((epoch, last)) = aside::read_end(&*self.disk, &self.folder) else { return };
         let there = self.newest.is_some_and(|newest| newest >= epoch)
-            && self.end.is_some_and(|(newest, end)| newest > epoch || (newest == epoch && end >= last));
+            && self
+                .end
+                .is_some_and(|(newest, end)| newest > epoch || (newest == epoch && end >= last));
         if !there {
             self.newest = self.newest.max(Some(epoch));
             self.current = None;
@@ -195,12 +210,7 @@ impl Journal {
 }
 
 /// What the record at this place holds.
-fn body_at(
-    file: &dyn DiskFile,
-    epoch: Epoch,
-    at: u64,
-    end: u64,
-) -> std::io::Result<Option<Body>> {
+fn body_at(file: &dyn DiskFile, epoch: Epoch, at: u64, end: u64) -> std::io::Result<Option<Body>> {
     let mut window = Window::new(file, end);
     Ok(window.record(epoch, at)?.and_then(|(raw, _)| raw.body()))
 }

@@ -34,7 +34,8 @@ impl Journal {
     ) -> Result<Trimmed, JournalError> {
         let mut trimmed = Trimmed::default();
         while let [oldest, next, ..] = &self.segments[..] {
-            let last = limit(&self.segments, 0).min(NUMBER_MAX);
+            let limit = limit(&self.segments, 0);
+            let last = limit.min(NUMBER_MAX);
             if !self.is_due(next, now) || held(oldest.name.epoch, last) {
                 break;
             }
@@ -52,7 +53,7 @@ impl Journal {
             trimmed.segments += 1;
             trimmed.bytes += bytes;
             self.metrics.trimmed_bytes += bytes;
-            if last != NO_LIMIT.min(NUMBER_MAX) {
+            if limit != NO_LIMIT {
                 let records = (last + 1).saturating_sub(name.first);
                 trimmed.records += records;
                 self.metrics.trimmed_records += records;

@@ -74,7 +74,9 @@ impl Scan {
         // How it was before a hole that may be the end of the segment.
         let mut before: Option<Scan> = None;
         while self.next <= limit {
-            let Some(head) = seek(&mut window, self.epoch, self.at, self.next)?.filter(|head| head.place.i <= limit) else {
+            let Some(head) = seek(&mut window, self.epoch, self.at, self.next)?
+                .filter(|head| head.place.i <= limit)
+            else {
                 break;
             };
             if head.place.i > self.next {
@@ -230,8 +232,7 @@ impl<'f> Window<'f> {
     fn get(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
         let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
         let length = length.min(left);
-        let inside = at >= self.start
-            && at + length as u64 <= self.start + self.bytes.len() as u64;
+        let inside = at >= self.start && at + length as u64 <= self.start + self.bytes.len() as u64;
         if !inside {
             self.bytes.resize(length.max(WINDOW_BYTES.min(left)), 0);
             self.start = at;

@@ -35,6 +35,14 @@ impl Segment {
     }
 }
 
+/// A segment that was opened for reading.
+pub(super) struct Loaded {
+    pub(super) segment: Segment,
+    pub(super) file: Box<dyn DiskFile>,
+    /// Nothing when it cannot be read.
+    pub(super) header: Option<Header>,
+}
+
 /// The names of the segments of a folder, oldest first, and of what a crash left behind.
 pub(super) fn names(
     disk: &dyn Disk,
@@ -55,7 +63,7 @@ pub(super) fn load(
     disk: &dyn Disk,
     folder: &Path,
     name: SegmentName,
-) -> Result<(Segment, Box<dyn DiskFile>, Option<Header>), JournalError> {
+) -> Result<Loaded, JournalError> {
     let path = folder.join(name.file());
     let file = disk.open(&path, Access::Read).map_err(io_error("opening", &path))?;
     let bytes = file.len().map_err(io_error("measuring", &path))?;
@@ -69,7 +77,7 @@ pub(super) fn load(
         Err(HeaderFault::Version(version)) => return Err(JournalError::Version { path, version }),
         _ => None,
     };
-    Ok((segment, file, header))
+    Ok(Loaded { segment, file, header })
 }
 
 fn read_header(file: &dyn DiskFile) -> std::io::Result<Result<(Header, usize), HeaderFault>> {

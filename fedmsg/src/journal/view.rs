@@ -51,7 +51,8 @@ impl View {
         let file = disk.open(&folder.join(name.file()), Access::Read)?;
         let records_at = segment.records_at();
         let fresh = Scan::new(name.epoch, name.first, records_at);
-        let mut view = View { name, file, records_at, bytes: 0, scan: fresh, indexed: false, limit };
+        let mut view =
+            View { name, file, records_at, bytes: 0, scan: fresh, indexed: false, limit };
         if limit != NO_LIMIT {
             view.bytes = view.file.len()?;
             match index::read(disk, folder, name, limit, view.bytes) {

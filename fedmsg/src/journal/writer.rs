@@ -78,7 +78,10 @@ impl Journal {
         }
         let leaf = leaf_of(genesis).ok_or_else(|| refused("not an envelope"))?;
         let records = [Numbered { i: 0, body: Body::Record(genesis.clone()) }];
-        let again = self.unproven.as_ref().filter(|unproven| unproven.epoch == epoch && unproven.first == 0);
+        let again = self
+            .unproven
+            .as_ref()
+            .filter(|unproven| unproven.epoch == epoch && unproven.first == 0);
         match (self.newest, again) {
             (_, Some(unproven)) => unproven.check(&records)?,
             (Some(newest), None) if epoch <= newest => {
@@ -145,7 +148,10 @@ impl Journal {
         let (mut exposed, mut moved) = (false, false);
         if self.fits(&batch, now) {
             match self.append_to_current(&batch) {
-                Ok(()) => return Ok(self.appended(&batch)),
+                Ok(()) => {
+                    self.appended(&batch);
+                    return Ok(());
+                }
                 Err(failed) => {
                     (exposed, moved) = (failed.exposed, true);
                     tracing::warn!(error = %failed.error, "the journal goes on in a new segment");

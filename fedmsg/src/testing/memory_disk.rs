@@ -313,7 +313,8 @@ impl Disk for MemoryDisk {
         inner.plain_call()?;
         let Inner { unsynced, durable, .. } = &mut *inner;
         unsynced.retain(|naming| {
-            let (Naming::Create(path, _) | Naming::Rename(path, ..) | Naming::Remove(path)) = naming;
+            let (Naming::Create(path, _) | Naming::Rename(path, ..) | Naming::Remove(path)) =
+                naming;
             let here = path.parent() == Some(folder);
             if here {
                 naming.apply(durable);
@@ -360,8 +361,8 @@ impl DiskFile for OpenFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<usize> {
         self.with(|inner, number| {
             let met = inner.call()?;
-            let grows = (at + bytes.len() as u64)
-                .saturating_sub(file(inner, number)?.live.len() as u64);
+            let grows =
+                (at + bytes.len() as u64).saturating_sub(file(inner, number)?.live.len() as u64);
             let room = inner.room();
             let fits = bytes.len() - grows.saturating_sub(room).min(bytes.len() as u64) as usize;
             let (length, result) = match met {

@@ -57,15 +57,15 @@ fn an_error_is_said_and_nothing_acknowledged_is_lost_by_it() {
     let kinds = [FaultKind::Io, FaultKind::Full, FaultKind::ShortWrite, FaultKind::Interrupted];
     let quiet = MemoryDisk::new();
     assert_eq!(story(&mut Writer::new(quiet.clone())), 0);
-    let mut failed = 0;
-    for call in 0..quiet.calls() {
+    let (calls, mut failed) = (quiet.calls(), 0);
+    for call in 0..calls {
         for kind in kinds {
             for for_ever in [false, true] {
                 failed += check(DiskFault { call, kind, for_ever });
             }
         }
     }
-    assert!(failed > quiet.calls(), "{failed} failures");
+    assert!(failed > calls, "{failed} failures");
 }
 
 fn check(fault: DiskFault) -> u64 {
@@ -78,7 +78,8 @@ fn check(fault: DiskFault) -> u64 {
     }
     disk.fail(None);
     // The process dies, the machine does not: the next one sees what the system holds, and keeps it.
-    let mut died = Writer { acknowledged: writer.acknowledged.clone(), ..Writer::new(disk.clone()) };
+    let mut died =
+        Writer { acknowledged: writer.acknowledged.clone(), ..Writer::new(disk.clone()) };
     (died.epoch, died.begun, died.time) = (writer.epoch, writer.begun, writer.time);
     died.live(&[2, 1], false).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
     verify(&disk, &died.acknowledged);
@@ -142,11 +143,10 @@ fn a_full_disk_fails_loudly_loses_nothing_and_leaves_room_for_last_words() {
     let mut journal = writer.live(&[10], false).expect("lives");
     assert!(journal.metrics().reserve);
     let used: u64 = disk.files().iter().map(|(_, length)| length).sum();
-    disk.set_capacity(Some(used + 2_000));
+    disk.set_capacity(Some(used + 200));
     let full = writer.append(&mut journal, 50).expect_err("no room");
     assert!(full.is_full(), "{full}");
     assert!(journal.metrics().degraded);
-    // Some of it reached the old segment, so these numbers keep their content.
     let next = journal.state().expect("an epoch").last + 1;
     let full = journal.append(&numbered(1, next..=next), at(90)).expect_err("no room");
     assert!(full.is_full(), "{full}");

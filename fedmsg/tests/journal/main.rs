@@ -7,8 +7,10 @@ mod bus;
 #[path = "../independent/mod.rs"]
 mod independent;
 
-mod story;
-mod usual;
+mod beside;
 mod crash;
 mod damage;
 mod errors;
+mod golden;
+mod story;
+mod usual;

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::identity::StreamName;
-use fedmsg::journal::{Body, Continuity, EpochState, Journal, JournalError, Numbered, Reader, Settings};
+use fedmsg::journal::{
+    Body, Continuity, EpochState, Journal, JournalError, Numbered, Reader, Settings,
+};
 use fedmsg::merkle::Leaf;
 use fedmsg::record::{After, Level};
 use fedmsg::seal::Sealer;
@@ -127,7 +129,7 @@ impl Writer {
 
     /// An epoch that was not acknowledged may be there or not; one that was must be, and all of it.
     fn go_on(&mut self, state: &EpochState) {
-        let n = (1..=self.begun).find(|n| epoch(*n) == state.epoch).expect("an epoch of ours");
+        let n = self.number(state.epoch);
         if let Some((newest, last)) = self.acknowledged.0.last_key_value() {
             assert!(n >= *newest, "goes on in {n}, and {newest} was acknowledged");
             assert!(n > *newest || state.last >= *last, "{} of {last} in {n}", state.last);
@@ -136,14 +138,17 @@ impl Writer {
         self.went_on += 1;
     }
 
+    fn number(&self, name: Epoch) -> u64 {
+        (1..=self.begun).find(|n| epoch(*n) == name).expect("an epoch of ours")
+    }
+
     pub fn begin(&mut self, journal: &mut Journal) -> Result<(), Died> {
         self.begun += 1;
         let n = self.begun;
         assert!(n <= EPOCHS, "the story needs more epochs than there are");
         self.time += 10;
-        // An epoch that could not be begun may be there all the same.
-        self.epoch = n;
         journal.begin_epoch(epoch(n), &sealed(n).wires[0], at(self.time))?;
+        self.epoch = n;
         self.acknowledged.0.insert(n, 0);
         Ok(())
     }
@@ -156,7 +161,8 @@ impl Writer {
             return Ok(());
         }
         self.time += 10;
-        let n = self.epoch;
+        // An epoch that could not be begun leaves the one before in force.
+        let n = self.number(state.epoch);
         journal.append(&numbered(n, first..=last), at(self.time))?;
         let known = self.acknowledged.0.entry(n).or_default();
         assert!(*known < first, "epoch {n}: {first} was acknowledged before, up to {known}");

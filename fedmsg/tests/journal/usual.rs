@@ -81,7 +81,11 @@ fn retention_gives_up_whole_segments_and_no_held_one() {
     assert_eq!(journal.metrics().segments, 1, "the newest stays, however old it is");
     drop(journal);
     let journal = writer.open().expect("opens");
-    assert_eq!(*journal.continuity(), Continuity::Proven, "the genesis record outlives its segment");
+    assert_eq!(
+        *journal.continuity(),
+        Continuity::Proven,
+        "the genesis record outlives its segment"
+    );
 }
 
 #[test]
