@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::error::{JournalError, io_error};
+use super::format::SegmentName;
 use super::mark::Mark;
 use super::record::{Body, Damage, Entry, Range};
 use super::scan::NO_LIMIT;
@@ -180,7 +181,7 @@ impl Reader {
 
     /// Looks which segments there are.
     fn refresh(&mut self) -> Result<(), JournalError> {
-        let (names, _) = names(&*self.disk, &self.folder)?;
+        let names = self.names()?;
         let newest = self.segments.last().map(|segment| segment.name);
         let mut known = std::mem::take(&mut self.segments).into_iter().peekable();
         let mut segments = Vec::with_capacity(names.len());
@@ -190,7 +191,8 @@ impl Reader {
                 Some(segment) => segments.push(segment),
                 None => match load(&*self.disk, &self.folder, name) {
                     Ok(loaded) => segments.push(loaded.segment),
-                    Err(error) if is_gone(&error) => {}
+                    // It was trimmed since it was listed, and so was everything before it.
+                    Err(error) if is_gone(&error) => segments.clear(),
                     Err(error) => return Err(error),
                 },
             }
@@ -204,6 +206,19 @@ impl Reader {
         let Reader { views, segments, .. } = self;
         views.retain(|view| segments.binary_search_by_key(&view.name, |known| known.name).is_ok());
         Ok(())
+    }
+
+    /// The segments that there are. A listing may have a file that was made while it was read, and lack one
+    /// that was made a little before; a second one has all that are not newer than what the first one saw.
+    fn names(&self) -> Result<Vec<SegmentName>, JournalError> {
+        let (listed, _) = names(&*self.disk, &self.folder)?;
+        let known = self.segments.last().map(|segment| segment.name);
+        let Some(newest) = listed.last().copied().filter(|newest| Some(*newest) != known) else {
+            return Ok(listed);
+        };
+        let (mut again, _) = names(&*self.disk, &self.folder)?;
+        again.retain(|name| *name <= newest);
+        Ok(again)
     }
 
     /// Where the segments of an epoch are.
