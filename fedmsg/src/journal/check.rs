@@ -1,14 +1,15 @@
 //! Looking at everything that a journal has: checksums, numbers, and the chain.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::error::{JournalError, io_error};
 use super::format::SegmentName;
 use super::record::{Body, Damage, Range};
 use super::scan::{NO_LIMIT, Scan, Tail, Window, seek};
-use super::segment::{Segment, limit, load, names};
+use super::segment::{Segment, is_gone, limit, load, names_beside_writer};
 use crate::envelope::{Envelope, Epoch};
 use crate::limits::JOURNAL_DAMAGE_MAX;
 use crate::merkle::Leaf;
@@ -75,17 +76,25 @@ impl Report {
 /// Reads every record of a journal. Changes nothing, and can run beside the writer: of the newest segment it
 /// says what was there when it came to it.
 pub fn check(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, JournalError> {
-    let (names, _) = names(&**disk, folder)?;
+    let names = names_beside_writer(&**disk, folder, None)?;
     let mut report = Report::default();
     let mut segments = Vec::with_capacity(names.len());
     for name in names {
-        let loaded = load(&**disk, folder, name)?;
-        report.stream = loaded.header.map(|header| header.stream).or(report.stream);
-        segments.push(loaded.segment);
+        match load(&**disk, folder, name) {
+            Ok(loaded) => {
+                report.stream = loaded.header.map(|header| header.stream).or(report.stream);
+                segments.push(loaded.segment);
+            }
+            Err(error) if is_gone(&error) => segments.clear(),
+            Err(error) => return Err(error),
+        }
     }
     let mut chain = Chain::default();
     for at in 0..segments.len() {
-        report.look(&**disk, folder, &segments, at, &mut chain)?;
+        match report.look(&**disk, folder, &segments, at, &mut chain) {
+            Err(error) if is_gone(&error) => {}
+            looked => looked?,
+        }
     }
     Ok(report)
 }
@@ -106,22 +115,7 @@ impl Report {
         let mut scan = Scan::new(name.epoch, name.first, segments[at].records_at());
         let limit = limit(segments, at);
         let tail = scan.run(&*file, bytes, limit).map_err(reading)?;
-        let mut window = Window::new(&*file, bytes);
-        let (mut next, mut place) = (name.first, segments[at].records_at());
-        while next < scan.next {
-            let Some(head) = seek(&mut window, name.epoch, place, next).map_err(reading)? else {
-                break;
-            };
-            if head.place.i >= scan.next {
-                break;
-            }
-            let record = window.record(name.epoch, head.place.at).map_err(reading)?;
-            let body = record.and_then(|(raw, _)| raw.body());
-            if let Some(why) = chain.follow(name.epoch, head.place.i, body) {
-                self.link(BrokenLink { epoch: name.epoch, i: head.place.i, why });
-            }
-            (next, place) = (head.place.i + 1, head.end);
-        }
+        self.walk(&*file, &segments[at], &scan, chain).map_err(reading)?;
         for (from, to) in &scan.holes {
             self.lost(Damage { epoch: name.epoch, from: *from, to: *to, path: path.clone() });
         }
@@ -132,6 +126,32 @@ impl Report {
         let header = start.is_some();
         let segment = SegmentReport { path, epoch, first, records, bytes, header, behind, torn };
         self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Follows the chain through the records that count.
+    fn walk(
+        &mut self,
+        file: &dyn DiskFile,
+        segment: &Segment,
+        scan: &Scan,
+        chain: &mut Chain,
+    ) -> io::Result<()> {
+        let epoch = segment.name.epoch;
+        let mut window = Window::new(file, segment.bytes);
+        let (mut next, mut place) = (segment.name.first, segment.records_at());
+        while let Some(head) = seek(&mut window, epoch, place, next)? {
+            let i = head.place.i;
+            if i >= scan.next {
+                break;
+            }
+            let record = window.record(epoch, head.place.at)?;
+            let body = record.and_then(|(raw, _)| raw.body());
+            if let Some(why) = chain.follow(epoch, i, body) {
+                self.link(BrokenLink { epoch, i, why });
+            }
+            (next, place) = (i + 1, head.end);
+        }
         Ok(())
     }
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::error::{JournalError, io_error};
-use super::format::SegmentName;
 use super::mark::Mark;
 use super::record::{Body, Damage, Entry, Range};
 use super::scan::NO_LIMIT;
-use super::segment::{Segment, limit, load, names};
+use super::segment::{Segment, is_gone, limit, load, names_beside_writer};
 use super::view::{Taken, View};
 use super::writer::Journal;
 use crate::envelope::{Epoch, Wire};
@@ -181,8 +180,8 @@ impl Reader {
 
     /// Looks which segments there are.
     fn refresh(&mut self) -> Result<(), JournalError> {
-        let names = self.names()?;
         let newest = self.segments.last().map(|segment| segment.name);
+        let names = names_beside_writer(&*self.disk, &self.folder, newest)?;
         let mut known = std::mem::take(&mut self.segments).into_iter().peekable();
         let mut segments = Vec::with_capacity(names.len());
         for name in names {
@@ -206,19 +205,6 @@ impl Reader {
         let Reader { views, segments, .. } = self;
         views.retain(|view| segments.binary_search_by_key(&view.name, |known| known.name).is_ok());
         Ok(())
-    }
-
-    /// The segments that there are. A listing may have a file that was made while it was read, and lack one
-    /// that was made a little before; a second one has all that are not newer than what the first one saw.
-    fn names(&self) -> Result<Vec<SegmentName>, JournalError> {
-        let (listed, _) = names(&*self.disk, &self.folder)?;
-        let known = self.segments.last().map(|segment| segment.name);
-        let Some(newest) = listed.last().copied().filter(|newest| Some(*newest) != known) else {
-            return Ok(listed);
-        };
-        let (mut again, _) = names(&*self.disk, &self.folder)?;
-        again.retain(|name| *name <= newest);
-        Ok(again)
     }
 
     /// Where the segments of an epoch are.
@@ -277,10 +263,6 @@ impl Reader {
     fn path(&self, at: usize) -> PathBuf {
         self.folder.join(self.segments[at].name.file())
     }
-}
-
-fn is_gone(error: &JournalError) -> bool {
-    matches!(error, JournalError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
 impl Journal {

@@ -12,7 +12,7 @@ use super::error::{JournalError, io_error};
 use super::format::{Header, SegmentName};
 use super::mark::Mark;
 use super::record::{Body, Break, Continuity, Damage, EpochState, leaf_of};
-use super::scan::{NO_LIMIT, Scan, Tail, Window};
+use super::scan::{NO_LIMIT, Place, Scan, Tail, Window};
 use super::segment::{Loaded, Segment, load, names};
 use super::settings::{JournalMetrics, Settings};
 use super::writer::{Current, Journal};
@@ -108,41 +108,35 @@ impl Journal {
         let mut scan = Scan::new(epoch, first, segment.records_at());
         let tail = scan.run(&*file, segment.bytes, NO_LIMIT).map_err(reading)?;
         self.keep(&*file, &path, &scan)?;
-        self.damage = scan
-            .holes
-            .iter()
-            .map(|(from, to)| Damage { epoch, from: *from, to: *to, path: path.clone() })
-            .collect();
+        let lost = scan.holes.iter();
+        let lost =
+            lost.map(|(from, to)| Damage { epoch, from: *from, to: *to, path: path.clone() });
+        self.damage = lost.collect();
         self.end = scan.next.checked_sub(1).map(|last| (epoch, last));
-        let last = match scan.last {
-            Some(last) => body_at(&*file, epoch, last.place.at, segment.bytes).map_err(reading)?,
-            None => None,
+        let body = |place: Option<Place>| match place {
+            Some(place) => body_at(&*file, epoch, place.at, segment.bytes),
+            None => Ok(None),
         };
+        let last = body(scan.last.map(|last| last.place)).map_err(reading)?;
         let genesis = match genesis {
-            None if first == 0 => match scan.start(0).filter(|place| place.i == 0) {
-                Some(place) => {
-                    match body_at(&*file, epoch, place.at, segment.bytes).map_err(reading)? {
-                        Some(Body::Record(wire)) => Some(wire),
-                        _ => None,
-                    }
-                }
-                None => None,
+            Some(genesis) => Some(genesis),
+            // The only header that had it is damaged; the record itself may be there.
+            None => match body(scan.start(0).filter(|place| place.i == 0)).map_err(reading)? {
+                Some(Body::Record(wire)) => Some(wire),
+                _ => None,
             },
-            known => known,
         };
-        self.state = self.state_of(epoch, &scan, last, genesis.clone());
-        self.continuity = match &self.state {
-            _ if scan.last.is_none() => {
-                Continuity::Broken(Break::LastUnreadable { path: path.clone() })
-            }
-            _ if tail == Tail::Torn => {
-                let (path, from) = (path.clone(), scan.next);
-                let bytes = segment.bytes.saturating_sub(scan.at);
-                Continuity::Broken(Break::Torn { path, from, bytes })
-            }
-            Some(_) => Continuity::Proven,
-            None if genesis.is_none() => Continuity::Broken(Break::GenesisUnreadable { epoch }),
-            None => Continuity::Broken(Break::LastUnreadable { path: path.clone() }),
+        let has_genesis = genesis.is_some();
+        self.state = self.state_of(epoch, &scan, last, genesis);
+        self.continuity = if tail == Tail::Torn && scan.last.is_some() {
+            let bytes = segment.bytes.saturating_sub(scan.at);
+            Continuity::Broken(Break::Torn { path, from: scan.next, bytes })
+        } else if self.state.is_some() {
+            Continuity::Proven
+        } else if scan.last.is_some() && !has_genesis {
+            Continuity::Broken(Break::GenesisUnreadable { epoch })
+        } else {
+            Continuity::Broken(Break::LastUnreadable { path })
         };
         // A damaged segment is left as it is.
         if let Some(start) = segment.start.filter(|_| scan.holes.is_empty())

@@ -58,6 +58,30 @@ pub(super) fn names(
     Ok((names, left.collect()))
 }
 
+/// The names of the segments, oldest first, for somebody beside the writer; `known` is the newest that was
+/// there before.
+///
+/// A listing may have a file that was made while it was read, and lack one that was made a little before. A
+/// second one has all that are not newer than what the first one saw.
+pub(super) fn names_beside_writer(
+    disk: &dyn Disk,
+    folder: &Path,
+    known: Option<SegmentName>,
+) -> Result<Vec<SegmentName>, JournalError> {
+    let (listed, _) = names(disk, folder)?;
+    let Some(newest) = listed.last().copied().filter(|newest| Some(*newest) != known) else {
+        return Ok(listed);
+    };
+    let (mut again, _) = names(disk, folder)?;
+    again.retain(|name| *name <= newest);
+    Ok(again)
+}
+
+/// Whether a file is not there any more: retention gave it up, and all that are older.
+pub(super) fn is_gone(error: &JournalError) -> bool {
+    matches!(error, JournalError::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// Opens a segment and reads its header, if that can be read.
 pub(super) fn load(
     disk: &dyn Disk,
