@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use fedmsg::journal::{Body, Continuity, JournalError, Numbered, Range, Reader, Settings};
+use fedmsg::identity::StreamName;
+use fedmsg::journal::{
+    Body, Continuity, Disk, Journal, JournalError, Numbered, Range, Reader, Settings, check,
+};
 use fedmsg::merkle::Leaf;
 use fedmsg::testing::MemoryDisk;
 
@@ -110,4 +113,31 @@ fn records_are_found_by_time_and_by_pages() {
     assert_eq!((batch.entries.len(), batch.upto, batch.more), (0, 39, false), "not yet there");
     let unknown = reader.read(epoch(3), 0, 1, 1, 1);
     assert!(matches!(unknown, Err(JournalError::UnknownEpoch(_))));
+}
+
+#[test]
+fn a_check_names_a_record_that_does_not_follow() {
+    let mut writer = Writer::new(MemoryDisk::new());
+    let mut journal = writer.live(&[3], false).expect("lives");
+    let mut wrong = numbered(1, 4..=6);
+    wrong[1].body = numbered(1, 9..=9)[0].body.clone();
+    journal.append(&wrong, at(100)).expect("a journal believes its publisher");
+    let disk: Arc<dyn Disk> = Arc::new(writer.disk.clone());
+    let report = check(&disk, folder()).expect("reads");
+    assert!(!report.is_good());
+    let links: Vec<_> =
+        report.broken_links.iter().map(|link| (link.i, link.why.as_str())).collect();
+    let [(5, number), (6, prev)] = links[..] else { panic!("{links:?}") };
+    assert!(number.contains("says number 9") && prev.contains("`prev`"), "{links:?}");
+    assert_eq!(report.ranges, [Range { epoch: epoch(1), first: 0, last: 6 }]);
+    assert_eq!(report.segments.iter().map(|segment| segment.records).sum::<u64>(), 7);
+}
+
+#[test]
+fn a_journal_of_another_stream_is_not_opened() {
+    let mut writer = Writer::new(MemoryDisk::new());
+    writer.live(&[3], false).expect("lives");
+    let other = StreamName::parse("bodhi.backend01/1").expect("stream");
+    let opened = Journal::open(Arc::new(writer.disk.clone()), folder(), &other, settings());
+    assert!(matches!(opened, Err(JournalError::OtherStream { .. })), "{opened:?}");
 }
