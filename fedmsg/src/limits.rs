@@ -96,6 +96,31 @@ pub const PAGE_STREAMS_MAX: usize = 1_000;
 /// Latest time of a message, in milliseconds since 1970: the end of the year 9999.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
+/// Most records of one append to a journal.
+pub const JOURNAL_BATCH_RECORDS_MAX: usize = 1_024;
+/// Most bytes of one append to a journal, as they are written.
+pub const JOURNAL_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Longest record of a journal, in bytes: its own fields, a topic and an envelope.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 + TOPIC_BYTES_MAX + ENVELOPE_BYTES_MAX;
+/// Longest header of a segment, in bytes; the genesis record of its epoch is in it.
+pub const JOURNAL_HEADER_BYTES_MAX: usize = 64 << 10;
+/// Most segments of one journal.
+pub const JOURNAL_SEGMENTS_MAX: usize = 100_000;
+/// Largest `segment_bytes` of a journal.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Places in a segment that its index names are so many bytes apart.
+pub const JOURNAL_INDEX_STEP_BYTES: u64 = 64 << 10;
+/// Longest index of a segment, in bytes.
+pub const JOURNAL_INDEX_BYTES_MAX: usize = 1 << 20;
+/// Damaged ranges of one segment that are told apart; the last one grows when there are more.
+pub const JOURNAL_DAMAGE_MAX: usize = 1_000;
+/// Segments that a reader keeps open.
+pub const JOURNAL_OPEN_FILES_MAX: usize = 8;
+/// Bytes that a journal sets aside for its last words on a full disk.
+pub const JOURNAL_RESERVE_BYTES: usize = 128 << 10;
+/// Most bytes of an append that may use what was set aside.
+pub const JOURNAL_LAST_WORDS_BYTES_MAX: usize = 32 << 10;
+
 /// Most ports of one range of endpoints, and most addresses of one endpoint entry.
 pub const ENDPOINT_RANGE_MAX: usize = 1_000;
 /// Longest path of an ipc endpoint, in bytes: the kernel takes 107, and libzmq adds to it in places.
@@ -157,3 +182,12 @@ const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
 const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
+const _: () = assert!(JOURNAL_BATCH_BYTES_MAX > JOURNAL_RECORD_BYTES_MAX);
+const _: () =
+    assert!(JOURNAL_RESERVE_BYTES > JOURNAL_LAST_WORDS_BYTES_MAX + JOURNAL_HEADER_BYTES_MAX);
+const _: () = assert!(
+    JOURNAL_INDEX_BYTES_MAX as u64
+        > 24 * ((JOURNAL_SEGMENT_BYTES_MAX + JOURNAL_BATCH_BYTES_MAX as u64)
+            / JOURNAL_INDEX_STEP_BYTES)
+            + 256
+);
