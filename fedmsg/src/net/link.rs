@@ -130,7 +130,9 @@ impl Link {
                 let old = address.connected.replace(number.clone());
                 (address.resolve_at, address.failed) = (None, false);
                 address.tries += 1;
-                if old.as_ref() != Some(&number) {
+                // 0mq gives a connection up for good when a frame was too long: what was silent, and still is
+                // after everything that waited was read, is connected anew, also to the same number.
+                if old.as_ref() != Some(&number) || self.up == Some(false) {
                     self.disconnect(old.as_deref());
                     if let Err(error) = self.socket.connect(&number) {
                         tracing::error!(%endpoint, %error, "connecting");
