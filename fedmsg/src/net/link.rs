@@ -191,3 +191,44 @@ impl Link {
 fn with_jitter(time: Duration) -> Duration {
     time.mul_f64(1.0 + fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::transport::Wake;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_once_and_tried_again() {
+        let name = Endpoint::parse("tcp://no-such-host.invalid:3000").expect("endpoint");
+        let identity = Identity::parse("app.one").expect("identity");
+        let entry = EndpointEntry::new(identity, vec![name.clone()]);
+        let mut link = Link::open(&Context::shared(), &entry).expect("a link");
+        let mut resolver = Resolver::new(Arc::new(Nobody));
+        let (start, mut changes) = (Instant::now(), Vec::new());
+        let unknown = Err("no-such-host.invalid does not resolve".to_owned());
+        for round in 0..5 {
+            let now = start + round * 4 * RESOLVE_AGAIN;
+            link.take_care(now, &mut resolver, &mut changes);
+            assert!(resolver.is_asked(&name), "round {round}");
+            link.resolved(&name, &unknown, now, &mut changes);
+            resolver.forget(&name);
+            link.take_care(now, &mut resolver, &mut changes);
+            assert!(!resolver.is_asked(&name), "not again at once");
+        }
+        assert!(matches!(&changes[..], [one] if matches!(one.status, EndpointStatus::Down(_))));
+        // Port 1 of this host: nobody is there, which is something else.
+        link.resolved(&name, &Ok(vec!["tcp://127.0.0.1:1".into()]), start, &mut changes);
+        link.heard(start, &mut changes);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[1].status, EndpointStatus::Up);
+    }
+}

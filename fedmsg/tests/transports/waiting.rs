@@ -80,12 +80,16 @@ fn comes_back(source: &mut Source, reader: &mut Reader) {
 
 pub fn an_outlet_is_woken_from_another_thread(ground: &Ground) {
     let mut source = Source::bind(ground, &ground.entry("app.one", 1));
-    wakes(source.outlet.waker(), || drop(source.outlet.wait(LONG)));
+    wakes(source.outlet.waker(), || {
+        source.outlet.wait(LONG);
+    });
 }
 
 pub fn an_inlet_is_woken_from_another_thread(ground: &Ground) {
     let mut reader = Reader::following(ground, &[]);
-    wakes(reader.inlet.waker(), || drop(reader.turn(LONG)));
+    wakes(reader.inlet.waker(), || {
+        reader.turn(LONG);
+    });
 }
 
 /// A wake-up interrupts a wait that has begun, and one that begins after it.
