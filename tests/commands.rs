@@ -64,7 +64,9 @@ fn completions_and_man_pages_are_written() {
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
-    for expected in ["fedmsg.1", "fedmsg-publish.1", "fedmsg.bash"] {
+    let expected =
+        ["fedmsg.1", "fedmsg-publish.1", "fedmsg-relay.1", "fedmsg.bash", "_fedmsg-tail"];
+    for expected in expected {
         assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
     }
 }
