@@ -21,6 +21,23 @@ fn the_demo_of_the_readme_counts_what_it_published() {
 }
 
 #[test]
+fn the_demo_of_an_empty_folder_shows_that_it_is_empty() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a path");
+    let demo = run(&["demo", "--once", "--repo", path, "--watch", path]);
+    let (out, err) = (String::from_utf8_lossy(&demo.stdout), String::from_utf8_lossy(&demo.stderr));
+    assert!(demo.status.success(), "{err}");
+    assert_eq!(out.matches("fs.folder.open").count(), 2, "one from each service: {out}");
+    assert!(err.contains("published 2 ") && err.contains("every count agrees"), "{err}");
+    assert!(err.contains("no commits and no files"), "{err}");
+
+    let missing = run(&["demo", "--once", "--watch", "no/such/folder"]);
+    let err = String::from_utf8_lossy(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(err.contains("--watch no/such/folder: there is no such folder"), "{err}");
+}
+
+#[test]
 fn the_sample_configuration_is_checked_and_explained() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../etc-fedmsg.d");
     let ask = |arguments: &[&str]| {
@@ -47,7 +64,9 @@ fn completions_and_man_pages_are_written() {
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
-    for expected in ["fedmsg.1", "fedmsg-publish.1", "fedmsg.bash"] {
+    let expected =
+        ["fedmsg.1", "fedmsg-publish.1", "fedmsg-relay.1", "fedmsg.bash", "_fedmsg-tail"];
+    for expected in expected {
         assert!(names.iter().any(|name| name == expected), "{expected} in {names:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to let something happen: every step waits for the line or the event that shows it,
 //! with a time-out that fails and prints what was seen.
 
+mod addresses;
 mod cli;
 mod commands;
 mod crash;
@@ -15,4 +16,5 @@ mod publishing;
 mod relay;
 mod reload;
 mod replayed;
+mod streams;
 mod zero;

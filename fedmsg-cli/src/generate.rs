@@ -1,4 +1,4 @@
-//! `fedmsg generate`: shell completions and man pages.
+//! `fedmsg generate`: shell completions and man pages, of all programs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,10 @@ use fedmsg_tool::{Code, Fault};
 use crate::Cli;
 use crate::config::print;
 
-const NAME: &str = "fedmsg";
-
 const EXAMPLES: &str = "\
 Examples:
-  fedmsg generate completions --out completions       one file for each shell
-  fedmsg generate man --out man                       fedmsg.1, and one page for every subcommand
+  fedmsg generate completions --out completions       one file for each program and shell
+  fedmsg generate man --out man                       one page for every program and subcommand
   man -l man/fedmsg-publish.1
 
 The folder is made when it is missing; files of an earlier run are replaced. The path of each file is printed.
@@ -34,10 +32,10 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write completions for all shells
+    /// Write completions of all programs, for all shells
     #[command(after_long_help = EXAMPLES)]
     Completions(Out),
-    /// Write man pages of fedmsg and of every subcommand
+    /// Write man pages of all programs, and of every subcommand
     #[command(after_long_help = EXAMPLES)]
     Man(Out),
 }
@@ -78,19 +76,32 @@ pub(crate) fn run(options: &Options) -> Result<Code, Error> {
     Ok(Code::Ok)
 }
 
+/// `fedmsg`, and the programs that it has as subcommands.
+fn programs() -> [clap::Command; 3] {
+    [Cli::command(), fedmsg_tail::Cli::command(), fedmsg_relay::Cli::command()]
+}
+
 fn completions(out: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(out)?;
-    let mut command = Cli::command();
-    let shells = Shell::value_variants().iter();
-    shells.map(|shell| clap_complete::generate_to(*shell, &mut command, NAME, out)).collect()
+    let mut paths = Vec::new();
+    for mut program in programs() {
+        let name = program.get_name().to_owned();
+        for shell in Shell::value_variants() {
+            paths.push(clap_complete::generate_to(*shell, &mut program, &name, out)?);
+        }
+    }
+    Ok(paths)
 }
 
 fn man(out: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(out)?;
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
     let mut paths = Vec::new();
-    page(command, out, &mut paths)?;
+    // The page of `fedmsg tail` has the name of the program's own, which comes later and is the same.
+    for program in programs() {
+        let mut program = program.disable_help_subcommand(true);
+        program.build();
+        page(program, out, &mut paths)?;
+    }
     Ok(paths)
 }
 
@@ -98,7 +109,10 @@ fn man(out: &Path) -> io::Result<Vec<PathBuf>> {
 fn page(command: clap::Command, out: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     let subcommands: Vec<_> =
         command.get_subcommands().filter(|c| !c.is_hide_set()).cloned().collect();
-    paths.push(Man::new(command).generate_to(out)?);
+    let path = Man::new(command).generate_to(out)?;
+    if !paths.contains(&path) {
+        paths.push(path);
+    }
     subcommands.into_iter().try_for_each(|command| page(command, out, paths))
 }
 
@@ -113,17 +127,21 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        programs().into_iter().for_each(clap::Command::debug_assert);
     }
 
     #[test]
     fn every_shell_has_its_completions() {
         let folder = tempfile::tempdir().expect("folder");
         let paths = completions(&folder.path().join("new")).expect("written");
-        assert_eq!(paths.len(), Shell::value_variants().len());
-        for path in &paths {
-            let text = std::fs::read_to_string(path).expect("read");
-            assert!(text.contains("explain"), "{}", path.display());
+        assert_eq!(paths.len(), 3 * Shell::value_variants().len());
+        // A word of each program's own.
+        let words = ["explain", "delta", "identity"];
+        for (paths, word) in paths.chunks(Shell::value_variants().len()).zip(words) {
+            for path in paths {
+                let text = std::fs::read_to_string(path).expect("read");
+                assert!(text.contains(word), "{word} in {}", path.display());
+            }
         }
     }
 
@@ -134,6 +152,16 @@ mod tests {
         let names = names(&paths);
         for name in ["fedmsg.1", "fedmsg-publish.1", "fedmsg-keys-new.1", "fedmsg-generate-man.1"] {
             assert!(names.contains(&name.to_string()), "{name} in {names:?}");
+        }
+        for program in ["fedmsg-tail", "fedmsg-relay"] {
+            let page = format!("{program}.1");
+            assert_eq!(names.iter().filter(|name| **name == page).count(), 1, "{page}");
+            let text = std::fs::read_to_string(folder.path().join(page)).expect("read");
+            let name = program.replace('-', "\\-");
+            assert!(
+                text.contains(&format!("\\fB{name}\\fR [")),
+                "the program, not `fedmsg …`: {text}"
+            );
         }
         let policy = folder.path().join("fedmsg-policy-explain.1");
         let text = std::fs::read_to_string(policy).expect("read");

@@ -9,4 +9,4 @@ mod run;
 mod settings;
 
 pub use run::run;
-pub use settings::{Options, RelayError};
+pub use settings::{Cli, Options, RelayError};

@@ -26,6 +26,10 @@ const REFUSALS_PER_SECOND: u32 = 1_000;
 /// Producers whose refusals are counted.
 const PRODUCERS_MAX: usize = 10_000;
 
+/// A relay that is told to end takes what has arrived, at most for so long: many busy producers would keep
+/// it for ever. What it does not answer, they put to another relay.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Runs a relay until a signal ends it.
 pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError> {
     let _log = logging::init(common, LevelFilter::INFO);
@@ -112,7 +116,7 @@ struct Relay {
 
 impl Relay {
     fn serve(mut self, stopping: &AtomicBool, update: &Mutex<Option<ConfigUpdate>>) {
-        let mut asked = Vec::new();
+        let (mut asked, mut stopped) = (Vec::new(), None);
         loop {
             let stop = stopping.load(Ordering::SeqCst);
             if let Some(update) = update.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -120,8 +124,11 @@ impl Relay {
             }
             let pause = if stop { Duration::ZERO } else { self.pause() };
             let subscribers = self.sockets.wait(pause, &mut asked);
-            if stop && asked.is_empty() {
-                break;
+            if stop {
+                let since = *stopped.get_or_insert_with(Instant::now);
+                if asked.is_empty() || since.elapsed() >= DRAIN_MAX {
+                    break;
+                }
             }
             if subscribers.joined > 0 {
                 self.announce_at.get_or_insert_with(|| Instant::now() + ANNOUNCE);

@@ -1,11 +1,23 @@
 //! What a relay is started with: options, and which endpoint entry it is.
 
-use clap::Args;
+use clap::{Args, Parser};
 use fedmsg::config::{Config, EndpointEntry};
 use fedmsg::identity::Identity;
 use fedmsg::publisher::BuildError;
 use fedmsg::transport::NetError;
-use fedmsg_tool::{Code, Fault};
+use fedmsg_tool::{Code, CommonOptions, Fault};
+
+/// Take messages from producers that nobody can connect to, and publish them
+#[derive(Parser)]
+#[command(name = "fedmsg-relay", version = fedmsg_tool::version())]
+pub struct Cli {
+    /// What it is to do.
+    #[command(flatten)]
+    pub options: Options,
+    /// What all programs of a bus are told.
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
 
 /// Options of the relay.
 #[derive(Args, Clone, Debug, Default)]

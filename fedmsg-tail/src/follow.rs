@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use fedmsg::Identity;
 use fedmsg::event::{ConfigChange, EndpointStatus, Event, Rejected};
 use fedmsg_tool::Code;
 use fedmsg_tool::output::Data;
@@ -90,6 +91,8 @@ pub struct Tail {
     timeout: Option<Duration>,
     counts: Counts,
     jq_told: HashSet<String>,
+    /// Endpoints that nobody misses when they are down.
+    not_missed: Vec<Identity>,
     last_record: Option<Instant>,
     record: Vec<u8>,
 }
@@ -106,9 +109,17 @@ impl Tail {
             timeout: options.timeout,
             counts: Counts::default(),
             jq_told: HashSet::new(),
+            not_missed: Vec::new(),
             last_record: None,
             record: Vec::new(),
         }
+    }
+
+    /// That one of these endpoints is down is told only to those who ask for everything: without any
+    /// configuration, nobody has to publish.
+    pub fn not_missing(mut self, endpoints: Vec<Identity>) -> Tail {
+        self.not_missed = endpoints;
+        self
     }
 
     /// What was seen so far.
@@ -179,7 +190,12 @@ impl Tail {
     /// Counts and tells one event; whether `record` holds something to be printed.
     fn take(&mut self, event: &Event) -> bool {
         self.count(event);
-        tell(event, self.unverified);
+        match event {
+            Event::Endpoint(change) if self.not_missed.contains(&change.endpoint) => {
+                info!("{change}");
+            }
+            event => tell(event, self.unverified),
+        }
         match event {
             Event::Message(message) | Event::Internal(message) => {
                 self.print(&Item::Verified(message))

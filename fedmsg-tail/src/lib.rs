@@ -24,5 +24,5 @@ mod run;
 mod testing;
 
 pub use error::TailError;
-pub use options::Options;
+pub use options::{Cli, Options};
 pub use run::run;

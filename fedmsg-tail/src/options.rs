@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
+use fedmsg_tool::CommonOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +26,18 @@ Programs of --filter and --map, and paths of --query, see the message: .topic .m
 Exit codes: 0 success (also when the reader of stdout goes away) · 1 failure · 2 wrong command line ·
 3 gaps, forks or rejections under --strict · 4 the time of --timeout was over before --count messages, or
 any at all, were printed · 130, 143 ended by SIGINT, SIGTERM";
+
+/// Show the verified messages of a fedmsg bus
+#[derive(Parser)]
+#[command(name = "fedmsg-tail", version = fedmsg_tool::version())]
+pub struct Cli {
+    /// What it is to do.
+    #[command(flatten)]
+    pub options: Options,
+    /// What all programs of a bus are told.
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
 
 /// What `fedmsg-tail` shows, and how.
 #[derive(Args, Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use fedmsg::Identity;
 use fedmsg::config::Config;
 use fedmsg::subscriber::{Subscriber, SubscriberBuilder};
 use fedmsg::topic::{Naming, Pattern};
@@ -28,7 +29,7 @@ pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> 
     let patterns = patterns(&options, naming)?;
     let filter = Filter::new(&options, naming)?;
     let renderer = Renderer::new(&options, look(&options, common))?;
-    let mut tail = Tail::new(&options, filter, renderer);
+    let mut tail = Tail::new(&options, filter, renderer).not_missing(not_missed(&config));
 
     let builder = Subscriber::builder().load(load).internal(options.heartbeats);
     let builder = patterns.into_iter().fold(builder, SubscriberBuilder::parsed_pattern);
@@ -41,6 +42,15 @@ pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> 
         tell_summary(&tail.counts(), common.log_format);
     }
     Ok(tail.code(end, stop.code()))
+}
+
+/// Without any configuration, the one who may publish beside the relay, and does not have to.
+fn not_missed(config: &Config) -> Vec<Identity> {
+    let services = config.endpoints.values().filter(|entry| entry.submit.is_empty());
+    match config.folder {
+        None => services.map(|entry| entry.identity.clone()).collect(),
+        Some(_) => Vec::new(),
+    }
 }
 
 /// The patterns of the command line; without one, everything.

@@ -15,6 +15,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
 /// numbers, names, the longest stream, topic and signature.
 pub const ENVELOPE_REST_BYTES_MAX: usize =
     320 + IDENTITY_BYTES_MAX + 37 + TOPIC_BYTES_MAX + SIGNATURE_CHARS_MAX;
+/// Longest frame that a transport carries: an envelope and some air.
+pub const FRAME_BYTES_MAX: usize = ENVELOPE_BYTES_MAX + 4_096;
 /// Deepest nesting of `msg` and of `ext`; the object that is their value is depth 1.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Highest message number: the largest integer that every JSON reader keeps exact.

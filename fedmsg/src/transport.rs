@@ -49,8 +49,12 @@ pub trait Wake: Send + Sync {
 
 /// Where a publisher or a relay puts frames for whoever listens.
 pub trait Outlet: Send {
-    /// Sends to every subscriber. Waits for a slow one at most as long as the transport was told, then
-    /// goes on without it; `false` when somebody was left out.
+    /// Sends to every subscriber that is there now. Waits for a slow one at most as long as the transport
+    /// was told, then gives it up: it gets nothing until it has read, and nobody waits for it again. `false`
+    /// when somebody was given up during this call; what is sent without it later is not told.
+    ///
+    /// A frame longer than [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX) arrives nowhere, and may cost
+    /// those who follow their connection for a moment.
     fn send(&mut self, wire: &Wire) -> bool;
     /// Waits until woken, until a subscriber comes or goes, or until the time is over.
     fn wait(&mut self, timeout: Duration) -> Subscribers;
@@ -78,12 +82,14 @@ pub struct Arrival {
 
 /// Where a subscriber gets frames from.
 pub trait Inlet: Send {
-    /// Connects to these endpoints and disconnects from all others; those that stay are not touched.
+    /// Connects to these endpoints and disconnects from all others; those that stay are not touched. When it
+    /// returns, nothing arrives any more from an identity that is not among them.
     fn follow(&mut self, endpoints: &[EndpointEntry]);
-    /// Waits until woken, until something arrives, or until the time is over; takes all that waits, up to
-    /// a bound.
+    /// Waits until woken, until something arrives, or until the time is over, or shorter; takes all that
+    /// waits, up to a bound.
     fn receive(&mut self, timeout: Duration, arrivals: &mut Vec<Arrival>);
-    /// What became of the endpoints since the last call.
+    /// What became of the endpoints since the last call. That one is down, or cannot be found, is told once,
+    /// and that it is there is told when something arrived from it at the latest.
     fn changes(&mut self) -> Vec<EndpointChange>;
     /// Interrupts [`receive`](Inlet::receive).
     fn waker(&self) -> Arc<dyn Wake>;

@@ -26,7 +26,7 @@ pub fn atomically(path: &Path, text: &str) {
 }
 
 /// A port of 127.0.0.1 that nobody has, below those that systems give out by themselves.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 10_000 + (std::process::id() % 200) as u16 * 100;
     loop {
@@ -105,9 +105,14 @@ impl Bus {
     pub fn entry(&self, identity: &str, slots: usize) -> Vec<String> {
         let addresses: Vec<String> =
             (0..slots).map(|_| format!("tcp://127.0.0.1:{}", free_port())).collect();
+        self.entry_at(identity, &addresses);
+        addresses
+    }
+
+    /// The endpoint entry with these addresses.
+    pub fn entry_at(&self, identity: &str, addresses: &[String]) {
         let text = format!("[endpoints.{identity:?}]\npublish = {addresses:?}\n");
         atomically(&self.entry_path(identity), &text);
-        addresses
     }
 
     pub fn entry_path(&self, identity: &str) -> PathBuf {
@@ -145,8 +150,13 @@ impl Bus {
 
     /// A publisher in a process of its own; what it says of itself.
     pub fn process(&self, identity: &str) -> (Program, String) {
+        self.process_in(&self.etc(), identity)
+    }
+
+    /// The same with another folder.
+    pub fn process_in(&self, folder: &Path, identity: &str) -> (Program, String) {
         let mut publisher = command("examples/publisher");
-        publisher.arg(self.etc()).arg(identity);
+        publisher.arg(folder).arg(identity);
         let mut program = Program::start(publisher);
         let ready = program.line();
         (program, ready)

@@ -6,7 +6,7 @@ mod program;
 
 use std::time::Duration;
 
-pub use folder::{Bus, atomically, topic};
+pub use folder::{Bus, atomically, free_port, topic};
 pub use peer::Peer;
 pub use program::{Program, command};
 

@@ -14,6 +14,7 @@ use fedmsg::{Config, Draft, Identity, StreamName};
 use super::bus::{Bus, free_addresses};
 use super::children::Running;
 use super::roles::{Load, Role};
+use super::tail;
 use super::tally::Counted;
 use super::{Bound, Error, Figure, Options, Which};
 
@@ -44,6 +45,7 @@ pub(super) fn measure(which: Which, options: &Options) -> Result<Vec<Figure>, Er
         Which::Seal => Ok(vec![seal(size)?]),
         Which::Stopped => Ok(vec![stopped(Load { readers: 3, ..load })?]),
         Which::Memory => Ok(vec![memory(load)?]),
+        Which::Tail => Ok(vec![tail::measure(load)?]),
         Which::All => unreachable_all(),
     }
 }

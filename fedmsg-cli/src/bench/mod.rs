@@ -4,6 +4,7 @@ mod bus;
 mod children;
 mod figures;
 mod roles;
+mod tail;
 mod tally;
 
 use std::io::{self, IsTerminal};
@@ -51,6 +52,8 @@ enum Which {
     Stopped,
     /// Memory of a tail on 100 endpoints
     Memory,
+    /// Lines and memory of `fedmsg tail --json`, with five times as many messages
+    Tail,
     /// All of these
     All,
 }

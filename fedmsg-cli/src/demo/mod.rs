@@ -21,6 +21,9 @@ use children::{Child, Lines};
 /// How long anything in the demo may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Each source publishes one message about what it looks at, and then what it finds there.
+const SOURCES: u64 = 2;
+
 /// Options of `fedmsg demo`.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -79,6 +82,8 @@ pub(crate) enum Error {
     Stuck { who: String, what: String, said: String },
     #[error("no subscriber came")]
     NoSubscriber,
+    #[error("{option} {path}: there is no such folder", path = fedmsg::escape::escape(&.path.to_string_lossy()))]
+    NoFolder { option: &'static str, path: PathBuf },
 }
 
 impl Fault for Error {}
@@ -117,6 +122,11 @@ impl Counts {
 }
 
 fn demo(options: &Options) -> Result<Code, Error> {
+    for (option, path) in [("--repo", &options.repo), ("--watch", &options.watch)] {
+        if !path.is_dir() {
+            return Err(Error::NoFolder { option, path: path.clone() });
+        }
+    }
     let bus = Bus::new(&options.repo)?;
     let (stop, stopped) = channel::<()>();
     let signal = signals::on_stop(move || drop(stop)).map_err(io("signals"))?;
@@ -133,6 +143,9 @@ fn demo(options: &Options) -> Result<Code, Error> {
     tail.wait_for_lines(Lines::Stdout, all, PATIENCE);
     let counts = summary(tail, direct_count, relayed_count)?;
     tell(&bus, &counts);
+    if counts.direct + counts.relayed <= SOURCES {
+        eprintln!("there are no commits and no files here: --repo DIR and --watch DIR show others");
+    }
     if options.once || signal.code().is_some() {
         return Ok(if counts.agree() { Code::Ok } else { Code::General });
     }

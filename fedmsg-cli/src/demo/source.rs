@@ -47,8 +47,8 @@ fn commits(publisher: &Publisher, repo: &Path, limit: usize) -> Result<u64, Erro
     git.arg("-C").arg(repo).args(["log", "--reverse", "--no-color", "--encoding=UTF-8"]);
     git.arg(format!("--max-count={limit}")).arg("--format=%H%x1f%an%x1f%ct%x1f%s");
     let mut log = git.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(io("git"))?;
-    let mut published = 0;
-    let Some(stdout) = log.stdout.take() else { return Ok(0) };
+    let mut published = opened(publisher, "git.repository", repo, "commits")?;
+    let Some(stdout) = log.stdout.take() else { return Ok(published) };
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line.map_err(io("git log"))?;
         let line = String::from_utf8_lossy(&line);
@@ -75,10 +75,21 @@ fn commits(publisher: &Publisher, repo: &Path, limit: usize) -> Result<u64, Erro
 fn files(publisher: &Publisher, folder: &Path, limit: usize) -> Result<u64, Error> {
     let mut found = Vec::new();
     collect(folder, DEPTH_MAX, limit, &mut found);
+    let opened = opened(publisher, "fs.folder", folder, "files")?;
     for path in &found {
         publish_file(publisher, folder, path, "create")?;
     }
-    Ok(found.len() as u64)
+    Ok(opened + found.len() as u64)
+}
+
+/// Says what is looked at, and that this was a message: there is one also where nothing is inside.
+fn opened(publisher: &Publisher, what: &str, path: &Path, shows: &str) -> Result<u64, Error> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    let path = path.to_string_lossy();
+    let summary = clip(&format!("{shows} of {path}"));
+    let draft = Draft::new(format!("{what}.open")).body(&json!({"path": path})).summary(summary);
+    publisher.publish(draft).wait()?;
+    Ok(1)
 }
 
 fn collect(folder: &Path, depth: usize, limit: usize, found: &mut Vec<PathBuf>) {

@@ -126,7 +126,7 @@ mod tests {
         let message = Bus::default().message(testing::draft("a.b", &body));
         for columns in [120, 200] {
             let text = line(&Item::Verified(&message), &Look { columns, ..look() });
-            assert!(text.width() <= columns && text.ends_with('…'), "{text}");
+            assert!(text.width() <= columns && text.contains('…'), "{text}");
         }
     }
 

@@ -124,7 +124,9 @@ impl Inlet for ZmqInlet {
                 },
             }
         }
+        // Addresses in numbers are connected at once, and not when somebody comes to receive.
         self.cared = None;
+        self.take_care(Instant::now());
     }
 
     fn receive(&mut self, timeout: Duration, arrivals: &mut Vec<Arrival>) {

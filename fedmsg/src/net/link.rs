@@ -132,8 +132,9 @@ impl Link {
                 let old = address.connected.replace(number.clone());
                 (address.resolve_at, address.failed) = (None, false);
                 address.tries += 1;
-                // A silent connection may be half open, and TCP does not notice that for a long time: it is
-                // made anew also when the numbers are the same.
+                // A silent connection may be half open, or 0mq gave it up for good after a frame that was too
+                // long: what was silent, and still is after everything that waited was read, is connected
+                // anew, also to the same number.
                 if old.as_ref() != Some(&number) || self.up == Some(false) {
                     self.disconnect(old.as_deref());
                     if let Err(error) = self.socket.connect(&number) {
@@ -192,4 +193,45 @@ impl Link {
 
 fn with_jitter(time: Duration) -> Duration {
     time.mul_f64(1.0 + fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::transport::Wake;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_once_and_tried_again() {
+        let name = Endpoint::parse("tcp://no-such-host.invalid:3000").expect("endpoint");
+        let identity = Identity::parse("app.one").expect("identity");
+        let entry = EndpointEntry::new(identity, vec![name.clone()]);
+        let mut link = Link::open(&Context::shared(), &entry).expect("a link");
+        let mut resolver = Resolver::new(Arc::new(Nobody));
+        let (start, mut changes) = (Instant::now(), Vec::new());
+        let unknown = Err("no-such-host.invalid does not resolve".to_owned());
+        for round in 0..5 {
+            let now = start + round * 4 * RESOLVE_AGAIN;
+            link.take_care(now, &mut resolver, &mut changes);
+            assert!(resolver.is_asked(&name), "round {round}");
+            link.resolved(&name, &unknown, now, &mut changes);
+            resolver.forget(&name);
+            link.take_care(now, &mut resolver, &mut changes);
+            assert!(!resolver.is_asked(&name), "not again at once");
+        }
+        assert!(matches!(&changes[..], [one] if matches!(one.status, EndpointStatus::Down(_))));
+        // Port 1 of this host: nobody is there, which is something else.
+        link.resolved(&name, &Ok(vec!["tcp://127.0.0.1:1".into()]), start, &mut changes);
+        link.heard(start, &mut changes);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[1].status, EndpointStatus::Up);
+    }
 }

@@ -14,15 +14,14 @@ pub mod rpc;
 mod wait;
 
 use crate::endpoint::Endpoint;
-use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::limits;
 use crate::transport::{Inlet, NetError, Outlet, OutletSettings, Transport};
 
 pub use bind::Binding;
 pub use context::Context;
 
-/// Largest frame that a receiving socket takes: an envelope and some air (`ZMQ_MAXMSGSIZE`). A peer that
-/// sends more is disconnected.
-const FRAME_BYTES_MAX: i64 = ENVELOPE_BYTES_MAX as i64 + 4_096;
+/// Largest frame that a receiving socket takes (`ZMQ_MAXMSGSIZE`). A peer that sends more is disconnected.
+const FRAME_BYTES_MAX: i64 = limits::FRAME_BYTES_MAX as i64;
 
 /// The transport of real buses: tcp and ipc sockets of libzmq.
 #[derive(Clone, Debug)]

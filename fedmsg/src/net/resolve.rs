@@ -62,6 +62,18 @@ impl Resolver {
         }
     }
 
+    /// Whether a lookup runs.
+    #[cfg(test)]
+    pub(super) fn is_asked(&self, address: &Endpoint) -> bool {
+        self.running.contains(address)
+    }
+
+    /// A lookup is over, whatever its thread says.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, address: &Endpoint) {
+        self.running.remove(address);
+    }
+
     /// The answers that came in.
     pub(super) fn answers(&mut self) -> Vec<(Endpoint, Numbers)> {
         let answers: Vec<_> = self.answers.try_iter().collect();

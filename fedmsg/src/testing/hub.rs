@@ -134,7 +134,9 @@ impl Hub {
         };
         let (before, after) = (addresses(&before), addresses(entries));
         let count = usize::from(!reader.silent);
-        reader.up.retain(|identity, _| entries.iter().any(|entry| entry.identity == *identity));
+        let stays = |identity: &Identity| entries.iter().any(|entry| entry.identity == *identity);
+        reader.up.retain(|identity, _| stays(identity));
+        reader.forget_all_but(stays);
         for (address, bound) in &mut self.outlets {
             match (before.contains(address), after.contains(address)) {
                 (false, true) => bound.subscribers.joined += count,
@@ -191,6 +193,14 @@ impl Reader {
             bytes: 0,
             left_out: false,
         }
+    }
+
+    /// Throws away what waits, except from these endpoints.
+    fn forget_all_but(&mut self, stays: impl Fn(&Identity) -> bool) {
+        self.queue.retain(|_, arrival| stays(&arrival.endpoint));
+        let lengths =
+            self.queue.values().map(|arrival| arrival.frames.as_ref().map_or(0, Wire::len));
+        self.bytes = lengths.sum();
     }
 
     /// Takes what has arrived by now, up to a bound; says how long until more arrives.

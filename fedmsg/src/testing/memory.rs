@@ -13,6 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
 use crate::event::EndpointChange;
 use crate::identity::Identity;
+use crate::limits::FRAME_BYTES_MAX;
 use crate::transport::{
     Arrival, Inlet, NetError, Outlet, OutletSettings, Subscribers, Transport, Wake,
 };
@@ -163,6 +164,10 @@ struct MemoryOutlet {
 
 impl Outlet for MemoryOutlet {
     fn send(&mut self, wire: &Wire) -> bool {
+        if wire.topic.len().max(wire.envelope.len()) > FRAME_BYTES_MAX {
+            tracing::debug!(address = %self.address, bytes = wire.len(), "a frame that is too long");
+            return true;
+        }
         let mut hub = self.shared.hub();
         let give_up = Instant::now() + self.settings.slow_subscriber_wait;
         let (bytes, bytes_max) = (wire.len(), self.settings.subscriber_bytes);
@@ -173,15 +178,15 @@ impl Outlet for MemoryOutlet {
                 if left.is_zero() {
                     if let Some(reader) = hub.readers.get_mut(&id) {
                         reader.left_out = true;
+                        everybody = false;
                     }
                     break;
                 }
                 let waited = self.shared.room.wait_timeout(hub, left);
                 hub = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            match hub.is_full(id, bytes, bytes_max) {
-                true => everybody = false,
-                false => hub.deliver(id, &from, wire),
+            if !hub.is_full(id, bytes, bytes_max) {
+                hub.deliver(id, &from, wire);
             }
         }
         everybody
