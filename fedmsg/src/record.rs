@@ -177,20 +177,6 @@ pub struct Heartbeat {
     pub config: String,
 }
 
-impl Heartbeat {
-    /// A heartbeat for a stream of which nothing can be fetched.
-    pub(crate) fn of_memory(
-        last: u64,
-        head: Leaf,
-        genesis: Leaf,
-        state: State,
-        config: &str,
-    ) -> Self {
-        let (first, level, config) = (last + 1, Level::Memory, config.into());
-        Heartbeat { first, last, head, level, state, genesis, config }
-    }
-}
-
 impl Serialize for Leaf {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)

@@ -307,8 +307,26 @@ pub struct Sealer {
     last: u64,
     leaf: Leaf,
     genesis: Leaf,
+    level: Level,
+    /// The first number that can be fetched from the publisher's journal, where there is one.
+    kept_from: Option<u64>,
     time: Timestamp,
     beat: Timestamp,
+}
+
+/// How far an epoch is that is taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The last number that was given out.
+    pub last: u64,
+    /// Its leaf.
+    pub leaf: Leaf,
+    /// The leaf of the epoch's genesis record.
+    pub genesis: Leaf,
+    /// When the last record was sealed: times of a stream do not go back.
+    pub time: Timestamp,
 }
 
 impl Sealer {
@@ -331,16 +349,40 @@ impl Sealer {
             last: 0,
             leaf: prev,
             genesis: prev,
+            level,
+            kept_from: None,
             time: now,
             beat: now,
         };
         let msg =
             serde_json::to_string(&Genesis::new(after, level)).expect("a genesis is plain JSON");
         let topic = sealer.stream.genesis_topic();
-        let sealed = sealer.seal_own(Kind::Genesis, &topic, &msg, now);
+        let sealed = sealer.seal_own(Kind::Genesis, (0, prev), &topic, &msg, now);
         sealer.leaf = sealed.leaf;
         sealer.genesis = sealed.leaf;
         (sealer, sealed)
+    }
+
+    /// Takes an epoch up again where it was left: for a publisher whose journal shows that no later number was
+    /// given out.
+    pub fn resume(
+        key: Arc<SecretKey>,
+        stream: StreamName,
+        resumed: Resumed,
+        level: Level,
+        now: Timestamp,
+    ) -> Sealer {
+        let Resumed { epoch, last, leaf, genesis, time } = resumed;
+        let head = Head::new(&key.public().id(), &stream, epoch);
+        let time = never_back(time, now);
+        let kept_from = None;
+        Sealer { key, stream, epoch, head, last, leaf, genesis, level, kept_from, time, beat: time }
+    }
+
+    /// The journal can give everything from this number on; heartbeats say so from now on. Without it they
+    /// say that nothing can be fetched.
+    pub fn keeps_from(&mut self, first: u64) {
+        self.kept_from = Some(first.max(1));
     }
 
     /// Seals drafts in their order, up to 64 under one signature.
@@ -388,20 +430,47 @@ impl Sealer {
 
     /// Seals what the stream says of itself.
     pub fn heartbeat(&mut self, state: State, config: &str, now: Timestamp) -> Sealed {
-        let beat = Heartbeat::of_memory(self.last, self.leaf, self.genesis, state, config);
+        self.heartbeat_at(self.last(), state, config, now)
+    }
+
+    /// The same for an earlier end of the stream: what was sealed behind it is on no disk yet, and nobody may
+    /// learn of it.
+    pub fn heartbeat_at(
+        &mut self,
+        (last, head): (u64, Leaf),
+        state: State,
+        config: &str,
+        now: Timestamp,
+    ) -> Sealed {
+        let beat = Heartbeat {
+            first: self.kept_from.map_or(last + 1, |first| first.min(last + 1)),
+            last,
+            head,
+            level: self.level,
+            state,
+            genesis: self.genesis,
+            config: config.into(),
+        };
         let mut msg = serde_json::to_string(&beat).expect("a heartbeat is plain JSON");
         msg.retain(|c| c != '\n');
         // Two heartbeats never have one time, or the newer could not be told from the older.
         let after_last = Timestamp::from_millis(self.beat.as_millis() + 1);
         self.beat = never_back(after_last, never_back(self.time, now));
         let topic = self.stream.heartbeat_topic();
-        self.seal_own(Kind::Heartbeat, &topic, &msg, self.beat)
+        self.seal_own(Kind::Heartbeat, (last, head), &topic, &msg, self.beat)
     }
 
-    fn seal_own(&self, kind: Kind, topic: &Topic, msg: &str, now: Timestamp) -> Sealed {
+    fn seal_own(
+        &self,
+        kind: Kind,
+        (i, prev): (u64, Leaf),
+        topic: &Topic,
+        msg: &str,
+        now: Timestamp,
+    ) -> Sealed {
         let fields = Fields {
-            i: self.last,
-            prev: self.leaf,
+            i,
+            prev,
             topic: topic.as_str(),
             msg_id: &format!("{}-{}-{}", now.year(), self.epoch, now.as_millis()),
             timestamp: now,
@@ -415,7 +484,7 @@ impl Sealer {
         let leaf = Leaf::of(kind.domain(), &record[0]);
         sign_tree(&self.key, &[leaf], &mut record);
         let envelope = record.pop().expect("one record").into();
-        Sealed { wire: Wire { topic: bytes_of(topic), envelope }, kind, i: self.last, leaf }
+        Sealed { wire: Wire { topic: bytes_of(topic), envelope }, kind, i, leaf }
     }
 
     /// The stream.
@@ -426,6 +495,11 @@ impl Sealer {
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// What receipts of the epoch promise.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// The last number that was given out, 0 before the first, and its leaf.

@@ -26,7 +26,7 @@ impl Bus {
         let state = root.join("state");
         let addresses = free_addresses(publishers)?;
         let mut text = format!(
-            "[bus]\ntopic_prefix = \"org.example\"\nenvironment = \"bench\"\nstate_dir = \"{}\"\n\n[endpoints]\n",
+            "[bus]\ntopic_prefix = \"org.example\"\nenvironment = \"bench\"\nstate_dir = \"{}\"\n\n[publisher]\nlevel = \"memory\"\n\n[endpoints]\n",
             state.display()
         );
         let mut identities = Vec::new();

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Config, EndpointEntry, PublisherSection, RelaySection, SubscribeSection};
+use super::{
+    Config, EndpointEntry, JournalSection, PublisherSection, RelaySection, SubscribeSection,
+};
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
+use crate::record::Level;
 use crate::trust::Trust;
 
 impl Config {
     /// A snapshot of this trust and these endpoints. Locks and epochs are kept in `state_dir`; secret keys
     /// are looked for in its folder `private`, unless a publisher is given its own.
+    /// Publishers have the level
+    /// `memory` unless they are told otherwise.
     pub fn in_memory(trust: Trust, endpoints: Vec<EndpointEntry>, state_dir: PathBuf) -> Config {
         let endpoints: BTreeMap<_, _> =
             endpoints.into_iter().map(|entry| (entry.identity.clone(), entry)).collect();
@@ -19,7 +24,8 @@ impl Config {
             folder: None,
             trust: Arc::new(trust),
             endpoints,
-            publisher: PublisherSection::default(),
+            publisher: PublisherSection { level: Level::Memory, ..PublisherSection::default() },
+            journal: JournalSection::default(),
             subscribe: SubscribeSection::default(),
             relay: RelaySection::default(),
             private_dir: state_dir.join("private"),

@@ -5,15 +5,18 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use uuid::Uuid;
 
+use super::direct::Direct;
+use super::keeping::{Keeping, Opening};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
-use super::{Counts, Handle, Publisher, Shared, direct};
+use super::{Counts, Handle, Publisher, Shared};
 use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
 };
-use crate::envelope::Epoch;
+use crate::envelope::{Epoch, Wire};
 use crate::identity::{Identity, Slot, StreamName};
+use crate::journal::{Disk, Journal, JournalError, OsDisk};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
@@ -62,6 +65,9 @@ pub enum BuildError {
     /// Sockets cannot be made.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The journal cannot be opened. Level `memory` needs none.
+    #[error("the journal: {0}")]
+    Journal(#[from] JournalError),
     /// A thread cannot be started, or a file cannot be written.
     #[error("{what}: {error}")]
     Io {
@@ -81,6 +87,8 @@ pub struct PublisherBuilder {
     identity: Option<Identity>,
     key: Option<SecretKey>,
     transport: Option<Arc<dyn Transport>>,
+    level: Option<Level>,
+    disk: Option<Arc<dyn Disk>>,
     on_full: OnFull,
     relays_only: bool,
 }
@@ -113,6 +121,20 @@ impl PublisherBuilder {
     /// Sends by this transport instead of ZeroMQ.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// What receipts promise, instead of what the configuration says: [`Level::Local`] or [`Level::Memory`];
+    /// so far any other counts as local. A publisher without an endpoint of its own is at `memory`.
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Keeps the journal on this disk instead of the system's: for tests, with
+    /// [`MemoryDisk`](crate::testing::MemoryDisk). The lock on the slot stays a file of the state folder.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
         self
     }
 
@@ -153,8 +175,13 @@ impl PublisherBuilder {
             Some(transport) => transport,
             None => default_transport()?,
         };
-        let making =
-            Making { config, identity, key: Arc::new(key), on_full: self.on_full, options };
+        let disk = self.disk.unwrap_or_else(|| Arc::new(OsDisk));
+        let (key, on_full) = (Arc::new(key), self.on_full);
+        let level = match self.level.unwrap_or(config.publisher.level) {
+            Level::Memory => Level::Memory,
+            _ => Level::Local,
+        };
+        let making = Making { config, identity, key, level, disk, on_full, options };
         let tried = if self.relays_only {
             "it was told to use relays only".into()
         } else {
@@ -181,6 +208,8 @@ struct Making {
     config: Arc<Config>,
     identity: Identity,
     key: Arc<SecretKey>,
+    level: Level,
+    disk: Arc<dyn Disk>,
     on_full: OnFull,
     options: Option<LoadOptions>,
 }
@@ -233,14 +262,53 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let (after, prev, before) = slot.before();
-        let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
+        let (sealer, genesis, keeping) = match self.level {
+            Level::Memory => {
+                let (after, prev, before) = slot.before();
+                let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
+                (sealer, genesis.wire, None)
+            }
+            level => {
+                let (sealer, genesis, keeping) = self.open_journal(&slot, stream, level)?;
+                (sealer, genesis, Some(keeping))
+            }
+        };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
-        let waker = outlet.waker();
-        self.start(sealer, waker, false, |writer| {
-            move || direct::run(writer, outlet, Some(slot), genesis)
+        let (waker, level) = (outlet.waker(), sealer.level());
+        self.start(sealer, waker, level, false, |writer| {
+            move || Direct { writer, outlet, slot, genesis, keeping }.run()
         })
+    }
+
+    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.
+    fn open_journal(
+        &self,
+        slot: &SlotLock,
+        stream: StreamName,
+        level: Level,
+    ) -> Result<(Sealer, Wire, Keeping), BuildError> {
+        let (key, now) = (Arc::clone(&self.key), Clock::wall());
+        let id = key.public().id();
+        let settings = self.config.journal.settings();
+        let disk = Arc::clone(&self.disk);
+        let journal = Journal::open(disk, &slot.journal(), &stream, settings)?;
+        let (mut keeping, opening) = Keeping::new(journal, slot.before(), &id, level);
+        let (mut sealer, genesis) = match opening {
+            Opening::Resume(resumed, genesis) => {
+                (Sealer::resume(key, stream, resumed, level, now), genesis)
+            }
+            Opening::New(after, prev) => {
+                let before = slot.before().2.max(keeping.newest_epoch());
+                let epoch = Epoch::next(now, random_bytes(), before);
+                let opened = Sealer::open_epoch(key, stream, epoch, (after, prev), level, now);
+                let (sealer, genesis) = opened;
+                keeping.begin(epoch, &genesis.wire, now)?;
+                (sealer, genesis.wire)
+            }
+        };
+        sealer.keeps_from(keeping.first());
+        Ok((sealer, genesis, keeping))
     }
 
     #[cfg(feature = "net")]
@@ -258,7 +326,7 @@ impl Making {
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
         let lines = crate::net::rpc::Lines::connect(&entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
-        self.start(sealer, waker, true, |writer| {
+        self.start(sealer, waker, Level::Memory, true, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })
     }
@@ -283,6 +351,7 @@ impl Making {
         self,
         sealer: Sealer,
         waker: Arc<dyn crate::transport::Wake>,
+        level: Level,
         relayed: bool,
         thread: impl FnOnce(Writer) -> F,
     ) -> Result<Publisher, BuildError> {
@@ -294,7 +363,9 @@ impl Making {
             subscribers: Mutex::new(0),
             subscribers_changed: Condvar::new(),
             counts: Counts { published: AtomicU64::new(0), ..Counts::default() },
+            level,
             relayed,
+            journal: Mutex::new(None),
             pid: std::process::id(),
             writer_looks: AtomicBool::new(false),
             identity: self.identity,

@@ -5,6 +5,7 @@
 
 mod build;
 mod direct;
+mod keeping;
 mod own_stream;
 #[cfg(feature = "net")]
 mod relayed;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::envelope::Epoch;
 use crate::identity::{Identity, StreamName};
+use crate::journal::JournalMetrics;
 use crate::limits::TREE_LEAVES_MAX;
 use crate::queue::{PushError, Queue};
 use crate::record::Level;
@@ -59,8 +61,11 @@ struct Shared {
     subscribers: Mutex<usize>,
     subscribers_changed: Condvar,
     counts: Counts,
+    level: Level,
     relayed: bool,
     pid: u32,
+    /// The journal's counters as they were after its last append.
+    journal: Mutex<Option<JournalMetrics>>,
     /// The writer looks into the queue soon by itself: one message alone need not wake it.
     writer_looks: AtomicBool,
 }
@@ -94,7 +99,8 @@ pub struct Receipt {
     pub i: u64,
     /// The message's identifier.
     pub msg_id: String,
-    /// What the receipt promises: so far always [`Level::Memory`], which survives nothing.
+    /// What was reached: [`Level::Memory`] survives nothing; [`Level::Local`] means that the message is on the
+    /// publisher's disk, and survives kill -9 and a power cut.
     pub level: Level,
     /// The relay that accepted it, where there is one in between.
     pub relay: Option<Identity>,
@@ -124,6 +130,11 @@ pub enum PublishError {
         /// Why: the name of a rejection.
         reason: String,
     },
+    /// The disk did not take it, and the publisher was told to keep what it publishes. The message may appear
+    /// all the same, once the disk works again; publishing it again with the same `msg_id` to the same
+    /// publisher is harmless.
+    #[error("not stored: {0}")]
+    NotStored(String),
     /// It is not known whether the message was published; publishing it again with the same `msg_id` to
     /// the same publisher is harmless.
     #[error("no answer in time: the message may have been published or not")]
@@ -148,6 +159,8 @@ pub struct PublisherMetrics {
     pub subscribers: u64,
     /// Relays that answer.
     pub relays_up: u64,
+    /// The journal's own counters; none at level `memory`.
+    pub journal: Option<JournalMetrics>,
 }
 
 impl Publisher {
@@ -221,6 +234,11 @@ impl Publisher {
         self.handle.shared.position().0
     }
 
+    /// What receipts promise.
+    pub fn level(&self) -> Level {
+        self.handle.shared.level
+    }
+
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.handle.shared.position().1
@@ -244,6 +262,7 @@ impl Publisher {
             queued: shared.queue.len() as u64,
             subscribers: subscribers as u64,
             relays_up: read(&shared.counts.relays_up),
+            journal: *shared.journal.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -311,7 +330,7 @@ impl Shared {
 
     fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {
         let stream = self.position().0;
-        Receipt { stream, epoch, i, msg_id, level: Level::Memory, relay }
+        Receipt { stream, epoch, i, msg_id, level: self.level, relay }
     }
 
     /// Gives a caller the answer; counts those that nobody waits for.

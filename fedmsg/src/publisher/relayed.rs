@@ -16,7 +16,9 @@ use crate::envelope::{Epoch, Wire};
 use crate::frames::{Answer as Frames, Ask, Reply, Request, RequestId, Span};
 use crate::identity::Identity;
 use crate::keys::SecretKey;
-use crate::limits::{PUT_BYTES_MAX, PUT_MESSAGES_MAX, QUEUE_BYTES, QUEUE_MESSAGES};
+use crate::limits::{
+    PUT_BYTES_MAX, PUT_MESSAGES_MAX, QUEUE_BYTES, QUEUE_MESSAGES, TREE_LEAVES_MAX,
+};
 use crate::net::rpc::Lines;
 use crate::record::{After, Level, State};
 use crate::seal::{Sealed, Sealer};
@@ -133,7 +135,7 @@ impl Relayed {
                 return;
             }
         }
-        let (outgoing, retries) = self.writer.seal_due();
+        let (outgoing, retries) = self.writer.seal_due(TREE_LEAVES_MAX);
         for message in outgoing {
             self.append(message.sealed, message.msg_id, Some(message.answer));
         }

@@ -102,6 +102,11 @@ impl SlotLock {
         }
     }
 
+    /// Where the stream's journal is.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.folder.join("journal")
+    }
+
     /// An epoch begins: until it ends cleanly, how far it went is not known.
     pub(super) fn begin(&self, epoch: Epoch) -> std::io::Result<()> {
         self.write(&LastEpoch { epoch: epoch.to_string(), end: None })

@@ -10,9 +10,14 @@ use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
 use crate::limits::TREE_LEAVES_MAX;
+use crate::merkle::Leaf;
 use crate::pacing::{Budget, Due, Pacer};
-use crate::record::State;
+use crate::record::{Level, State};
 use crate::seal::{Checked, SealError, Sealed, Sealer};
+
+/// No more is sealed in one go when it has so many bytes; one message more still fits into one append of a
+/// journal.
+const SEALED_BYTES: usize = 2 << 20;
 
 /// Most drafts that are out of the queue and not sealed.
 const WAITING_MAX: usize = 16 * TREE_LEAVES_MAX;
@@ -45,7 +50,11 @@ pub(super) struct Retry {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, sealer: Sealer, seal_interval_us: u64) -> Writer {
         let clock = Clock::of_process();
-        let pacer = Pacer::new(seal_interval_us, Budget::of_process(), clock.micros());
+        let pacer = match shared.level {
+            Level::Memory => Pacer::new(seal_interval_us, Budget::of_process(), clock.micros()),
+            // The disk sets the pace: what queues while it works shares the next signatures.
+            _ => Pacer::new(0, Arc::new(Budget::unlimited()), clock.micros()),
+        };
         let (waiting, msg_ids) = (VecDeque::new(), MsgIds::default());
         Writer { shared, sealer, pacer, clock, waiting, msg_ids, announcing: true }
     }
@@ -70,17 +79,21 @@ impl Writer {
         self.waiting.len() + self.shared.queue.len()
     }
 
-    /// Seals one tree if it is time; nothing otherwise. Retries come back beside it.
-    pub(super) fn seal_due(&mut self) -> (Vec<Outgoing>, Vec<Retry>) {
+    /// Seals up to so many messages, in trees, if it is time; nothing otherwise. Retries come back beside
+    /// them.
+    pub(super) fn seal_due(&mut self, most: usize) -> (Vec<Outgoing>, Vec<Retry>) {
         let now = self.clock.micros();
         if self.pacer.seal_due(self.waiting.len(), now) != Some(Due::Now) {
             return (Vec::new(), Vec::new());
         }
         let (mut tree, mut answers, mut retries) = (Vec::new(), Vec::new(), Vec::new());
         let next = self.sealer.last().0 + 1;
-        while tree.len() < TREE_LEAVES_MAX
+        let mut bytes = 0;
+        while tree.len() < most
+            && bytes < SEALED_BYTES
             && let Some(Job { message, answer }) = self.waiting.pop_front()
         {
+            bytes += message.len();
             match self.recognise(&message, next + tree.len() as u64) {
                 Known::New => {
                     answers.push((message.msg_id.clone(), answer));
@@ -123,17 +136,27 @@ impl Writer {
         self.msg_ids.forget(msg_id);
     }
 
+    /// Whether it is time for a heartbeat.
+    pub(super) fn is_heartbeat_due(&self) -> bool {
+        self.pacer.heartbeat_due(self.clock.micros()) == Due::Now
+    }
+
     /// A heartbeat, if it is time.
+    #[cfg(feature = "net")]
     pub(super) fn heartbeat_due(&mut self) -> Option<Sealed> {
-        let now = self.clock.micros();
-        (self.pacer.heartbeat_due(now) == Due::Now).then(|| self.heartbeat(State::Open))
+        self.is_heartbeat_due().then(|| self.heartbeat(State::Open))
     }
 
     /// A heartbeat now.
     pub(super) fn heartbeat(&mut self, state: State) -> Sealed {
+        self.heartbeat_at(self.sealer.last(), state)
+    }
+
+    /// A heartbeat now that knows nothing of what was sealed behind this position.
+    pub(super) fn heartbeat_at(&mut self, end: (u64, Leaf), state: State) -> Sealed {
         let config = self.shared.config();
         self.pacer.beaten(self.clock.micros());
-        self.sealer.heartbeat(state, &config.digest, Clock::wall())
+        self.sealer.heartbeat_at(end, state, &config.digest, Clock::wall())
     }
 
     /// A new reader is there.
@@ -170,9 +193,14 @@ impl Writer {
     #[cfg(feature = "net")]
     pub(super) fn fail_waiting(&mut self) {
         self.shared.queue.close();
+        self.refuse_waiting(&PublishError::Closed);
+    }
+
+    /// Nothing of what waits can be published: whoever waits is told why.
+    pub(super) fn refuse_waiting(&mut self, why: &PublishError) {
         self.shared.queue.take_now(usize::MAX, &mut self.waiting);
         for job in std::mem::take(&mut self.waiting) {
-            self.shared.answer(job.answer, Err(PublishError::Closed));
+            self.shared.answer(job.answer, Err(why.clone()));
         }
     }
 }
