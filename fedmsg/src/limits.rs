@@ -108,8 +108,18 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 + TOPIC_BYTES_MAX + ENVELOPE_BYTE
 pub const JOURNAL_HEADER_BYTES_MAX: usize = 64 << 10;
 /// Most segments of one journal.
 pub const JOURNAL_SEGMENTS_MAX: usize = 100_000;
+/// Smallest `segment_bytes` and `keep_bytes` of a journal.
+pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 4_096;
 /// Largest `segment_bytes` of a journal.
 pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Smallest `segment_ms` and `keep_ms` of a configuration.
+pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
+/// Largest `segment_ms` of a configuration: 30 days.
+pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// Largest `keep_bytes` of a configuration.
+pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// Largest `keep_ms` of a configuration: 100 years.
+pub const JOURNAL_KEEP_MS_MAX: u64 = 36_525 * 24 * 3_600_000;
 /// Places in a segment that its index names are so many bytes apart.
 pub const JOURNAL_INDEX_STEP_BYTES: u64 = 64 << 10;
 /// Longest index of a segment, in bytes.

@@ -10,15 +10,17 @@ use super::problem::{Place, ProblemKind, Source};
 use super::profile::{self, Profile};
 use super::reader::Findings;
 use super::trusted_keys::KeyFiles;
-use super::{Config, ConfigError, LoadOptions, endpoints, origins, rules, settings};
+use super::{
+    Config, ConfigError, LoadOptions, endpoints, journal_section, origins, rules, settings,
+};
 use crate::identity::Identity;
 use crate::keys::TrustedKey;
 use crate::policy::Policy;
 use crate::trust::Trust;
 
 /// The keys at the top of a file.
-const TOP: [&str; 8] =
-    ["bus", "endpoints", "publisher", "subscribe", "relay", "publish", "read", "deny"];
+const TOP: [&str; 9] =
+    ["bus", "endpoints", "publisher", "journal", "subscribe", "relay", "publish", "read", "deny"];
 /// The keys at the top of a file of policy.d.
 const POLICY_TOP: [&str; 3] = ["publish", "read", "deny"];
 
@@ -79,6 +81,7 @@ fn assemble(options: &LoadOptions, sources: Sources) -> Result<Config, ConfigErr
     let (state_dir, state_origin) = settings::state_dir(&root, environment, &mut findings);
     let endpoints = endpoints::read(&root, &naming, &mut findings);
     let publisher = settings::publisher(&root, &endpoints, &mut findings);
+    let journal = journal_section::journal(&root, &mut findings);
     let subscribe = settings::subscribe(&root, &endpoints, &mut findings);
     let relay = settings::relay(&root, &endpoints, &mut findings);
     let policy = Policy::new(rules::read(&root, &naming, &mut findings));
@@ -88,12 +91,13 @@ fn assemble(options: &LoadOptions, sources: Sources) -> Result<Config, ConfigErr
         return Err(ConfigError::new(findings.problems));
     }
     let trust = Arc::new(Trust { naming, keys, policy });
-    let origins = origins::list(&root, &trust, &publisher, &state_dir, state_origin);
+    let origins = origins::list(&root, &trust, &publisher, &journal, &state_dir, state_origin);
     let mut config = Config {
         folder,
         trust,
         endpoints,
         publisher,
+        journal,
         subscribe,
         relay,
         state_dir,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Config, EndpointEntry, PublisherSection, RelaySection, SubscribeSection};
+use super::{
+    Config, EndpointEntry, JournalSection, PublisherSection, RelaySection, SubscribeSection,
+};
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::trust::Trust;
@@ -20,6 +22,7 @@ impl Config {
             trust: Arc::new(trust),
             endpoints,
             publisher: PublisherSection::default(),
+            journal: JournalSection::default(),
             subscribe: SubscribeSection::default(),
             relay: RelaySection::default(),
             private_dir: state_dir.join("private"),

@@ -15,6 +15,7 @@ mod endpoints;
 mod environment;
 mod files;
 mod in_memory;
+mod journal_section;
 mod key_files;
 mod origins;
 mod problem;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use endpoints::EndpointEntry;
+pub use journal_section::JournalSection;
 pub use key_files::{
     KeyFileError, create_key, load_credential, load_secret, public_text, secret_path,
 };
@@ -106,6 +108,8 @@ pub struct Config {
     pub endpoints: BTreeMap<Identity, EndpointEntry>,
     /// `[publisher]`.
     pub publisher: PublisherSection,
+    /// `[journal]`.
+    pub journal: JournalSection,
     /// `[subscribe]`.
     pub subscribe: SubscribeSection,
     /// `[relay]`.

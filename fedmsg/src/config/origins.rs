@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::document::{Table, Value, dotted};
+use super::journal_section::JournalSection;
 use super::settings::PublisherSection;
 use crate::trust::Trust;
 
@@ -30,6 +31,7 @@ pub(super) fn list(
     root: &Table,
     trust: &Trust,
     publisher: &PublisherSection,
+    journal: &JournalSection,
     state_dir: &Path,
     state_origin: Option<String>,
 ) -> Vec<Origin> {
@@ -41,6 +43,7 @@ pub(super) fn list(
     let defaults = [
         ("bus.topic_prefix", text(naming.prefix())),
         ("bus.environment", text(naming.environment())),
+        ("publisher.level", text(&publisher.level.to_string())),
         ("publisher.slow_subscriber_wait_ms", publisher.slow_subscriber_wait_ms.to_string()),
         ("publisher.seal_interval_us", publisher.seal_interval_us.to_string()),
         ("publisher.queue_messages", publisher.queue_messages.to_string()),
@@ -49,7 +52,9 @@ pub(super) fn list(
     ];
     let default = |(key, value)| (key, value, "default".to_string());
     let state = ("bus.state_dir", state, state_origin.unwrap_or_else(|| "default".into()));
-    for (key, value, origin) in defaults.into_iter().map(default).chain([state]) {
+    let journal = journal.values().map(|(key, value)| (key, value.to_string()));
+    let defaults = defaults.into_iter().chain(journal).map(default);
+    for (key, value, origin) in defaults.chain([state]) {
         if !all.iter().any(|known| known.key == key) {
             all.push(Origin { key: key.into(), value, origin });
         }

@@ -212,6 +212,12 @@ pub enum ProblemKind {
     /// No place for state or sockets, or one that others could write.
     #[error("{0}")]
     Profile(String),
+    /// A word that is no level of a publisher.
+    #[error("`{0}` is no level: `local` or `memory` is expected")]
+    NoLevel(String),
+    /// A level that no publisher can promise yet.
+    #[error("level `{0}` is not there yet: `local` or `memory` is expected")]
+    LevelNotYet(String),
     /// A key that can be set in files alone.
     #[error("only keys of {0} can be set here")]
     NotHere(&'static str),

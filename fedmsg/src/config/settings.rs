@@ -1,4 +1,5 @@
-//! The sections of single settings: `[bus]`, `[publisher]`, `[subscribe]`, `[relay]`.
+//! The sections of single settings: `[bus]`, `[publisher]`, `[subscribe]`, `[relay]`. `[journal]` has a file
+//! of its own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use super::reader::{Field, Findings, Text, field};
 use super::rules::identities;
 use crate::identity::Identity;
 use crate::limits;
+use crate::record::Level;
 use crate::topic::{Naming, Pattern};
 
 /// All endpoint entries.
@@ -24,6 +26,8 @@ pub struct PublisherSection {
     pub identity: Option<Identity>,
     /// Relays for whoever has no endpoint entry, or finds no free slot, in order of preference.
     pub relays: Vec<Identity>,
+    /// What a receipt promises: `local` or `memory`.
+    pub level: Level,
     /// Longest wait for slow subscribers in one message of level `memory`, in milliseconds.
     pub slow_subscriber_wait_ms: u64,
     /// Smallest time between the signatures of trees that are not full, in microseconds.
@@ -39,6 +43,7 @@ impl Default for PublisherSection {
         PublisherSection {
             identity: None,
             relays: Vec::new(),
+            level: Level::Local,
             slow_subscriber_wait_ms: limits::SLOW_SUBSCRIBER_WAIT_MS_MAX,
             seal_interval_us: limits::SEAL_INTERVAL_US,
             queue_messages: limits::QUEUE_MESSAGES,
@@ -77,25 +82,31 @@ pub struct RelaySection {
 }
 
 /// The sections that the environment and flags can set, with their keys.
-pub(super) const SECTIONS: [(&str, &[&str]); 4] = [
+pub(super) const SECTIONS: [(&str, &[&str]); 5] = [
     ("bus", &["topic_prefix", "environment", "state_dir"]),
     (
         "publisher",
         &[
             "identity",
             "relays",
+            "level",
             "slow_subscriber_wait_ms",
             "seal_interval_us",
             "queue_messages",
             "queue_bytes",
         ],
     ),
+    ("journal", &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms"]),
     ("subscribe", &["from"]),
     ("relay", &["identity"]),
 ];
 
 /// The table of a section, its unknown keys reported.
-fn section<'a>(root: &'a Table, name: &str, findings: &mut Findings) -> Option<&'a Table> {
+pub(super) fn section<'a>(
+    root: &'a Table,
+    name: &str,
+    findings: &mut Findings,
+) -> Option<&'a Table> {
     let table = field(root, "", name)?.table(findings)?;
     let known = SECTIONS.iter().find(|(section, _)| *section == name)?.1;
     findings.unknown_keys(table, name, known, false);
@@ -170,6 +181,8 @@ pub(super) fn publisher(
     let relays = of("relays").map(|relays| relays.texts(findings)).unwrap_or_default();
     let relays = relays.iter().filter_map(|text| relay_of(text, endpoints, findings));
     settings.relays = relays.collect();
+    let written = of("level").and_then(|field| level(&field, findings));
+    settings.level = written.unwrap_or(settings.level);
     let mut number = |key, min, max, default| {
         of(key).and_then(|field| field.integer(min, max, findings)).unwrap_or(default)
     };
@@ -245,6 +258,17 @@ fn identity(field: &Field<'_>, findings: &mut Findings) -> Option<Identity> {
     findings.check(text.place, &text.key, Identity::parse(&text.text))
 }
 
+/// Levels that are promised by nobody yet are known, and refused: an honest receipt comes first.
+fn level(field: &Field<'_>, findings: &mut Findings) -> Option<Level> {
+    let text = field.text(findings)?;
+    let read = match Level::parse(&text.text) {
+        Some(level @ (Level::Local | Level::Memory)) => Ok(level),
+        Some(_) => Err(ProblemKind::LevelNotYet(text.text)),
+        None => Err(ProblemKind::NoLevel(text.text)),
+    };
+    findings.check(text.place, &text.key, read)
+}
+
 fn everybody() -> Pattern {
     Pattern::policy(">").expect("`>` is a pattern")
 }
@@ -263,7 +287,7 @@ pub(super) fn set(
     let sections = SECTIONS.iter().map(|(section, _)| *section);
     let Some((_, keys)) = SECTIONS.iter().find(|(known, _)| *known == section) else {
         let kind = match nearest(section, sections) {
-            None => ProblemKind::NotHere("[bus], [publisher], [subscribe] and [relay]"),
+            None => ProblemKind::NotHere("[bus], [publisher], [journal], [subscribe] and [relay]"),
             did_you_mean => ProblemKind::UnknownKey { did_you_mean },
         };
         return match findings.strict || matches!(place.source, Source::Flag(_)) {

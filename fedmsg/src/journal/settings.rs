@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::JournalError;
-use crate::limits::JOURNAL_SEGMENT_BYTES_MAX;
+use crate::limits::{JOURNAL_SEGMENT_BYTES_MAX, JOURNAL_SEGMENT_BYTES_MIN};
 
 /// When segments are sealed, and how much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Default for Settings {
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), JournalError> {
-        let (least, most) = (4_096, JOURNAL_SEGMENT_BYTES_MAX);
+        let (least, most) = (JOURNAL_SEGMENT_BYTES_MIN, JOURNAL_SEGMENT_BYTES_MAX);
         if (least..=most).contains(&self.segment_bytes) {
             return Ok(());
         }

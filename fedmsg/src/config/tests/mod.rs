@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::journal;
 use crate::keys::SecretKey;
+use crate::record::Level;
 
 /// A configuration folder that is gone after the test.
 pub(super) struct Fixture {
@@ -143,11 +145,16 @@ fn the_environment_comes_after_the_files_and_flags_come_last() {
         set("FEDMSG__BUS__TOPIC_PREFIX", "org.fedora"),
         set("FEDMSG__PUBLISHER__SEAL_INTERVAL_US", "1000"),
         set("FEDMSG__PUBLISHER__IDENTITY", "a.b"),
+        set("FEDMSG__PUBLISHER__LEVEL", "memory"),
+        set("FEDMSG__JOURNAL__KEEP_MS", "60000"),
         set("FEDMSG__SUBSCRIBE__FROM", "koji.*, relay.>"),
     ];
     fixture.options.overrides = vec![set("bus.environment", "test")];
     let config = fixture.load().expect("config");
     assert_eq!(config.trust.naming.expand("{prefix}.{env}"), "org.fedora.test");
+    assert_eq!(config.publisher.level, Level::Memory);
+    let kept = journal::Settings { keep_ms: 60_000, ..journal::Settings::default() };
+    assert_eq!(config.journal.settings(), kept);
     assert_eq!(config.publisher.seal_interval_us, 1000);
     assert!(!config.subscribe.includes(&identity("bodhi.backend01")));
     assert_eq!(config.identity(), Ok(identity("a.b")));
@@ -161,6 +168,9 @@ fn the_environment_comes_after_the_files_and_flags_come_last() {
         ("bus.topic_prefix", "\"org.fedora\" environment FEDMSG__BUS__TOPIC_PREFIX"),
         ("bus.state_dir", "\"/var/lib/fedmsg\" 1.toml:5"),
         ("publisher.queue_messages", "10000 default"),
+        ("publisher.level", "\"memory\" environment FEDMSG__PUBLISHER__LEVEL"),
+        ("journal.segment_bytes", "16777216 default"),
+        ("journal.keep_ms", "\"60000\" environment FEDMSG__JOURNAL__KEEP_MS"),
         ("endpoints.\"relay.proxy01\".publish", "\"tcp://proxy01:4001\" 1.toml:12"),
         ("publish[0].service", "\"*\" 1.toml:18"),
     ] {
