@@ -15,8 +15,7 @@ use crate::trust::Trust;
 impl Config {
     /// A snapshot of this trust and these endpoints. Locks and epochs are kept in `state_dir`; secret keys
     /// are looked for in its folder `private`, unless a publisher is given its own.
-    /// Publishers have the level
-    /// `memory` unless they are told otherwise.
+    /// Publishers have the level `memory` unless they are told otherwise.
     pub fn in_memory(trust: Trust, endpoints: Vec<EndpointEntry>, state_dir: PathBuf) -> Config {
         let endpoints: BTreeMap<_, _> =
             endpoints.into_iter().map(|entry| (entry.identity.clone(), entry)).collect();

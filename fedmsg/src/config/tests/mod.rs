@@ -170,7 +170,7 @@ fn the_environment_comes_after_the_files_and_flags_come_last() {
         ("publisher.queue_messages", "10000 default"),
         ("publisher.level", "\"memory\" environment FEDMSG__PUBLISHER__LEVEL"),
         ("journal.segment_bytes", "16777216 default"),
-        ("journal.keep_ms", "60000 environment FEDMSG__JOURNAL__KEEP_MS"),
+        ("journal.keep_ms", "\"60000\" environment FEDMSG__JOURNAL__KEEP_MS"),
         ("endpoints.\"relay.proxy01\".publish", "\"tcp://proxy01:4001\" 1.toml:12"),
         ("publish[0].service", "\"*\" 1.toml:18"),
     ] {
