@@ -1,5 +1,6 @@
 //! The one place where the library reads clocks: everything pure gets the time as an argument.
 
+use std::sync::OnceLock;
 use std::time::{Instant, SystemTime};
 
 use crate::timestamp::Timestamp;
@@ -13,6 +14,12 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Clock {
         Clock { start: Instant::now() }
+    }
+
+    /// One that all of this process share, for what they pace together.
+    pub(crate) fn of_process() -> Clock {
+        static SHARED: OnceLock<Clock> = OnceLock::new();
+        *SHARED.get_or_init(Clock::start)
     }
 
     /// Microseconds since the start.

@@ -37,12 +37,13 @@
 //! [`config`] gives, is put into order by a [`sequence::Sequencer`], and is handed out by a [`Subscriber`] as
 //! an [`Event`].
 //!
-//! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `net`, `publisher`
-//! and `subscriber` touch the world.
+//! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`,
+//! `net`, `publisher` and `subscriber` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
 pub mod config;
+pub mod consumer;
 mod dedup;
 pub mod endpoint;
 pub mod envelope;
@@ -52,6 +53,7 @@ mod frame_fields;
 mod frame_parts;
 pub mod frames;
 pub mod identity;
+pub mod journal;
 pub mod json;
 pub mod keys;
 pub mod limits;
@@ -60,6 +62,7 @@ pub mod merkle;
 pub mod net;
 pub mod open;
 mod pacing;
+mod planted;
 pub mod policy;
 pub mod publisher;
 mod queue;

@@ -98,6 +98,31 @@ pub const PAGE_STREAMS_MAX: usize = 1_000;
 /// Latest time of a message, in milliseconds since 1970: the end of the year 9999.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
+/// Most records of one append to a journal.
+pub const JOURNAL_BATCH_RECORDS_MAX: usize = 1_024;
+/// Most bytes of one append to a journal, as they are written.
+pub const JOURNAL_BATCH_BYTES_MAX: usize = 4 << 20;
+/// Longest record of a journal, in bytes: its own fields, a topic and an envelope.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 + TOPIC_BYTES_MAX + ENVELOPE_BYTES_MAX;
+/// Longest header of a segment, in bytes; the genesis record of its epoch is in it.
+pub const JOURNAL_HEADER_BYTES_MAX: usize = 64 << 10;
+/// Most segments of one journal.
+pub const JOURNAL_SEGMENTS_MAX: usize = 100_000;
+/// Largest `segment_bytes` of a journal.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Places in a segment that its index names are so many bytes apart.
+pub const JOURNAL_INDEX_STEP_BYTES: u64 = 64 << 10;
+/// Longest index of a segment, in bytes.
+pub const JOURNAL_INDEX_BYTES_MAX: usize = 1 << 20;
+/// Damaged ranges of one segment that are told apart; the last one grows when there are more.
+pub const JOURNAL_DAMAGE_MAX: usize = 1_000;
+/// Segments that a reader keeps open.
+pub const JOURNAL_OPEN_FILES_MAX: usize = 8;
+/// Bytes that a journal sets aside for its last words on a full disk.
+pub const JOURNAL_RESERVE_BYTES: usize = 128 << 10;
+/// Most bytes of an append that may use what was set aside.
+pub const JOURNAL_LAST_WORDS_BYTES_MAX: usize = 32 << 10;
+
 /// Most ports of one range of endpoints, and most addresses of one endpoint entry.
 pub const ENDPOINT_RANGE_MAX: usize = 1_000;
 /// Longest path of an ipc endpoint, in bytes: the kernel takes 107, and libzmq adds to it in places.
@@ -117,9 +142,54 @@ pub const SEAL_INTERVAL_US: u64 = 250;
 /// Highest `publisher.seal_interval_us`.
 pub const SEAL_INTERVAL_US_MAX: u64 = 100_000;
 
+/// Longest name of a durable consumer, in bytes.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 63;
+/// Longest name of an owner of a durable consumer (host, process), in bytes.
+pub const OWNER_BYTES_MAX: usize = 255;
+/// Longest lease on a durable consumer, in milliseconds.
+pub const LEASE_MS_MAX: u64 = 600_000;
+/// Most cursors, refusals, positions or ids in one call to a store of consumers.
+pub const STORE_BATCH_MAX: usize = 1_024;
+/// Most consumers in one store.
+pub const CONSUMERS_MAX: usize = 1_000;
+/// Most refused positions that one consumer keeps; further ones are counted.
+pub const REFUSALS_MAX: usize = 10_000;
+/// Most refused positions of one stream, so that no stream takes the place of all others.
+pub const REFUSALS_OF_STREAM_MAX: usize = 1_000;
+/// Most messages of one consumer that wait for another try; then it stops until some are done.
+pub const RETRIES_MAX: usize = 10_000;
+/// Most bytes of the messages of one consumer that wait for another try.
+pub const RETRY_BYTES_MAX: u64 = 256 << 20;
+/// Most dead letters of one consumer; the oldest one falls out, and is counted.
+pub const LETTERS_MAX: usize = 10_000;
+/// Most bytes of the dead letters of one consumer.
+pub const LETTER_BYTES_MAX: u64 = 256 << 20;
+/// Longest text of an error that is kept with a failed message, in bytes; the rest is cut off.
+pub const ERROR_TEXT_BYTES_MAX: usize = 4_096;
+/// Most failed messages that a store hands out at once.
+pub const FAILURES_PAGE_MAX: usize = 64;
+/// Most bytes of failed messages that a store hands out at once; at least one is always handed out.
+pub const FAILURES_PAGE_BYTES_MAX: usize = 16 << 20;
+/// Largest file of a store of consumers, in bytes, unless it is told otherwise.
+pub const STORE_BYTES_MAX: u64 = 4 << 30;
+/// How long a call to a store waits for another process, in milliseconds.
+pub const STORE_WAIT_MS: u64 = 5_000;
+
 const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
 const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
+const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
+const _: () = assert!(JOURNAL_BATCH_BYTES_MAX > JOURNAL_RECORD_BYTES_MAX);
+const _: () =
+    assert!(JOURNAL_RESERVE_BYTES > JOURNAL_LAST_WORDS_BYTES_MAX + JOURNAL_HEADER_BYTES_MAX);
+const _: () = assert!(
+    JOURNAL_INDEX_BYTES_MAX as u64
+        > 24 * ((JOURNAL_SEGMENT_BYTES_MAX + JOURNAL_BATCH_BYTES_MAX as u64)
+            / JOURNAL_INDEX_STEP_BYTES)
+            + 256
+);

@@ -52,9 +52,9 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Pushes if there is room; says whether the queue was empty before. One item always has room in an
-    /// empty queue, however large it is.
-    pub(crate) fn try_push(&self, item: T, bytes: usize) -> Result<bool, PushError<T>> {
+    /// Pushes if there is room; says how many items there are then. One item always has room in an empty
+    /// queue, however large it is.
+    pub(crate) fn try_push(&self, item: T, bytes: usize) -> Result<usize, PushError<T>> {
         self.push_locked(&mut self.lock(), item, bytes)
     }
 
@@ -64,7 +64,7 @@ impl<T> Queue<T> {
         mut item: T,
         bytes: usize,
         deadline: Option<Instant>,
-    ) -> Result<bool, PushError<T>> {
+    ) -> Result<usize, PushError<T>> {
         let mut state = self.lock();
         loop {
             item = match self.push_locked(&mut state, item, bytes) {
@@ -87,7 +87,7 @@ impl<T> Queue<T> {
         item: T,
         bytes: usize,
         task: &mut Context<'_>,
-    ) -> Result<bool, PushError<T>> {
+    ) -> Result<usize, PushError<T>> {
         let mut state = self.lock();
         let pushed = self.push_locked(&mut state, item, bytes);
         if let Err(PushError::Full(_)) = &pushed {
@@ -101,19 +101,18 @@ impl<T> Queue<T> {
         state: &mut MutexGuard<'_, State<T>>,
         item: T,
         bytes: usize,
-    ) -> Result<bool, PushError<T>> {
+    ) -> Result<usize, PushError<T>> {
         if state.closed {
             return Err(PushError::Closed(item));
         }
-        let was_empty = state.items.is_empty();
         let full = state.items.len() >= self.items_max || state.bytes + bytes > self.bytes_max;
-        if full && !was_empty {
+        if full && !state.items.is_empty() {
             return Err(PushError::Full(item));
         }
         state.items.push_back((item, bytes));
         state.bytes += bytes;
         self.wake_takers(state);
-        Ok(was_empty)
+        Ok(state.items.len())
     }
 
     fn wake_takers(&self, state: &mut State<T>) {
@@ -232,7 +231,7 @@ mod tests {
     #[test]
     fn both_bounds_hold_and_one_item_always_fits() {
         let queue = Queue::new(2, 10);
-        assert!(queue.try_push('a', 100).expect("fits an empty queue"));
+        assert_eq!(queue.try_push('a', 100).expect("fits an empty queue"), 1);
         assert!(matches!(queue.try_push('b', 1), Err(PushError::Full('b'))));
         assert_eq!(queue.take(None), Some('a'));
         for item in ['b', 'c'] {

@@ -49,6 +49,8 @@ pub(super) struct Body<'a> {
 
 /// Longest silence before a reader gives up.
 const SILENCE: Duration = Duration::from_secs(4);
+/// What is due so soon is sent at once: a sleep for each message would cost more than the message.
+const PACE: Duration = Duration::from_micros(500);
 const START: Duration = Duration::from_secs(60);
 
 pub(super) fn now() -> u64 {
@@ -92,7 +94,8 @@ fn pace(
                 let count = n * publishers as u64 + at as u64;
                 let due = Duration::from_secs(1)
                     .mul_f64(count as f64 / (rate * publishers as u64) as f64);
-                if let Some(early) = due.checked_sub(start.elapsed()) {
+                let early = due.saturating_sub(start.elapsed());
+                if early > PACE {
                     sleep(early);
                 }
             }

@@ -130,18 +130,17 @@ impl Inlet for ZmqInlet {
     }
 
     fn receive(&mut self, timeout: Duration, arrivals: &mut Vec<Arrival>) {
-        let now = Instant::now();
-        self.take_care(now);
-        self.drain(now, arrivals);
-        if !arrivals.is_empty() || !self.changes.is_empty() {
-            return;
-        }
+        // Links that have more than one turn's worth must not keep the others from being looked at.
+        let waits = self.changes.is_empty() && !self.links.iter().any(|link| link.ready);
+        let timeout = if waits { timeout.min(CARE) } else { Duration::ZERO };
         let fds: Vec<_> = self.links.iter().map(|link| descriptor(&link.socket)).collect();
-        let readable = self.sleeper.wait(&fds, timeout.min(CARE));
+        let readable = self.sleeper.wait(&fds, timeout);
         for (link, readable) in self.links.iter_mut().zip(readable) {
             link.ready |= readable;
         }
-        self.drain(Instant::now(), arrivals);
+        let now = Instant::now();
+        self.drain(now, arrivals);
+        self.take_care(now);
     }
 
     fn changes(&mut self) -> Vec<EndpointChange> {

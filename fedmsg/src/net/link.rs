@@ -48,7 +48,7 @@ struct Address {
 impl Link {
     pub(super) fn open(context: &Context, entry: &EndpointEntry) -> Result<Link, NetError> {
         let socket = context.socket(zmq::SUB)?;
-        super::prepare(&socket)?;
+        super::prepare_one_way(&socket)?;
         socket.set_rcvhwm(HIGH_WATER)?;
         // Subscriptions are sent again at each reconnection, and must never be dropped.
         socket.set_sndhwm(0)?;
@@ -110,7 +110,9 @@ impl Link {
             }
         }
         let patience = if self.up == Some(true) { SILENCE } else { FIRST_WORD };
-        if now.duration_since(self.heard) > patience {
+        // Only of a link that was just read to its end is it known whether it is silent: whoever did not read
+        // for a while has heard nothing either.
+        if !self.ready && now.duration_since(self.heard) > patience {
             self.silent(now, changes);
         }
     }
@@ -130,8 +132,9 @@ impl Link {
                 let old = address.connected.replace(number.clone());
                 (address.resolve_at, address.failed) = (None, false);
                 address.tries += 1;
-                // 0mq gives a connection up for good when a frame was too long: what was silent, and still is
-                // after everything that waited was read, is connected anew, also to the same number.
+                // A silent connection may be half open, or 0mq gave it up for good after a frame that was too
+                // long: what was silent, and still is after everything that waited was read, is connected
+                // anew, also to the same number.
                 if old.as_ref() != Some(&number) || self.up == Some(false) {
                     self.disconnect(old.as_deref());
                     if let Err(error) = self.socket.connect(&number) {

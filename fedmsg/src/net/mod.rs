@@ -62,17 +62,38 @@ impl From<zmq::Error> for NetError {
     }
 }
 
-/// What all our sockets have in common: IPv6 as well as IPv4, a peer that is gone is noticed within 3 s
-/// (`ZMQ_HEARTBEAT_IVL`, `_TIMEOUT`), a connection attempt lasts at most 2 s, and is repeated within 1 s.
+/// What all our sockets have in common: IPv6 as well as IPv4, a connection attempt lasts at most 2 s, and is
+/// repeated within 1 s.
 fn prepare(socket: &zmq::Socket) -> Result<(), NetError> {
     socket.set_ipv6(true)?;
-    socket.set_heartbeat_ivl(1_000)?;
-    socket.set_heartbeat_timeout(3_000)?;
-    socket.set_heartbeat_ttl(3_000)?;
     socket.set_connect_timeout(2_000)?;
     socket.set_handshake_ivl(2_000)?;
     socket.set_reconnect_ivl(100)?;
     socket.set_reconnect_ivl_max(1_000)?;
     socket.set_linger(0)?;
+    Ok(())
+}
+
+/// For sockets that ask and answer: a peer that is gone is noticed within 3 s (`ZMQ_HEARTBEAT_IVL`,
+/// `_TIMEOUT`).
+fn prepare_for_answers(socket: &zmq::Socket) -> Result<(), NetError> {
+    prepare(socket)?;
+    socket.set_heartbeat_ivl(1_000)?;
+    socket.set_heartbeat_timeout(3_000)?;
+    socket.set_heartbeat_ttl(3_000)?;
+    Ok(())
+}
+
+/// For PUB and SUB, which must not use ZMTP heartbeats. 0mq stops reading from a connection whose reader is
+/// behind, so a reader that pauses for 3 s would be cut off, and lose what waits for it. And a publisher that
+/// ends would lose what the kernel still holds for slow readers: the first `PING` that comes in after its
+/// `close` makes the kernel reset the connection (RFC 9293, 3.6.1) instead of delivering the rest. A publisher
+/// that is gone shows by its missing signed heartbeats; a subscriber that is gone, by TCP.
+fn prepare_one_way(socket: &zmq::Socket) -> Result<(), NetError> {
+    prepare(socket)?;
+    socket.set_tcp_keepalive(1)?;
+    socket.set_tcp_keepalive_idle(10)?;
+    socket.set_tcp_keepalive_intvl(5)?;
+    socket.set_tcp_keepalive_cnt(3)?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl ZmqOutlet {
         settings: OutletSettings,
     ) -> Result<ZmqOutlet, NetError> {
         let mut socket = context.socket(zmq::XPUB)?;
-        super::prepare(&socket)?;
+        super::prepare_one_way(&socket)?;
         let high_water = settings.subscriber_bytes / USUAL_MESSAGE_BYTES;
         socket.set_sndhwm(i32::try_from(high_water.max(64)).unwrap_or(i32::MAX))?;
         // Subscriptions are never dropped for want of room: a reader would wait for ever.
@@ -100,7 +100,10 @@ impl ZmqOutlet {
         let mut fds = others.to_vec();
         fds.push(descriptor(&self.socket));
         let readable = self.sleeper.wait(&fds, timeout);
-        self.read_subscriptions();
+        // Each look costs a system call, so it is spared where the descriptor shows that nothing came.
+        if readable.last().copied().unwrap_or(true) {
+            self.read_subscriptions();
+        }
         readable
     }
 

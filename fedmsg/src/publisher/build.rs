@@ -1,6 +1,6 @@
 //! How a publisher comes to its identity, key, slot, endpoint or relays.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use uuid::Uuid;
@@ -296,6 +296,7 @@ impl Making {
             counts: Counts { published: AtomicU64::new(0), ..Counts::default() },
             relayed,
             pid: std::process::id(),
+            writer_looks: AtomicBool::new(false),
             identity: self.identity,
             config: RwLock::new(Arc::clone(&self.config)),
         });

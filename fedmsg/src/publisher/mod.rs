@@ -12,7 +12,7 @@ mod slot;
 mod ticket;
 mod writer;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::envelope::Epoch;
 use crate::identity::{Identity, StreamName};
+use crate::limits::TREE_LEAVES_MAX;
 use crate::queue::{PushError, Queue};
 use crate::record::Level;
 use crate::seal::{self, Checked, Draft, SealError};
@@ -60,6 +61,8 @@ struct Shared {
     counts: Counts,
     relayed: bool,
     pid: u32,
+    /// The writer looks into the queue soon by itself: one message alone need not wake it.
+    writer_looks: AtomicBool,
 }
 
 /// One message on its way to the writer, and where its answer goes.
@@ -254,10 +257,14 @@ impl Publisher {
         Ok(seal::check(draft, &shared.identity, &config.trust, fresh_id)?)
     }
 
-    /// Wakes the writer for what was just pushed.
-    fn pushed(&self, pushed: Result<bool, PublishError>) -> Result<(), PublishError> {
-        if pushed? {
-            self.handle.shared.waker.wake();
+    /// Wakes the writer for what was just pushed: for the first message, so that it knows that there is
+    /// something to seal, and when a tree is full. What comes in between it finds by itself in time.
+    fn pushed(&self, pushed: Result<usize, PublishError>) -> Result<(), PublishError> {
+        let shared = &self.handle.shared;
+        match pushed? {
+            1 if !shared.writer_looks.load(Ordering::SeqCst) => shared.waker.wake(),
+            TREE_LEAVES_MAX => shared.waker.wake(),
+            _ => {}
         }
         Ok(())
     }

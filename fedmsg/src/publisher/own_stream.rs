@@ -50,7 +50,7 @@ impl OwnStream {
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(epoch).map_err(io)?;
         let clock = Clock::start();
-        let pacer = Pacer::new(0, clock.micros());
+        let pacer = Pacer::new(0, Arc::default(), clock.micros());
         Ok(Ok(OwnStream { slot, sealer, pacer, clock, genesis, announcing: true }))
     }
 

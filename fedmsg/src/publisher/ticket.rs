@@ -115,8 +115,8 @@ impl Publishing {
         let State::Checked(checked) = std::mem::replace(&mut self.state, State::Done) else {
             return Poll::Ready(Err(PublishError::Indeterminate));
         };
-        let (job, bytes, receipt) = job(*checked)?;
         let handle = &self.publisher.handle;
+        let (job, bytes, receipt) = job(*checked)?;
         let pushed = match handle.shared.queue.poll_push(job, bytes, task) {
             Ok(first) => Ok(first),
             Err(PushError::Full(job)) if handle.on_full == super::OnFull::Block => {

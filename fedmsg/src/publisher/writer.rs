@@ -10,7 +10,7 @@ use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
 use crate::limits::TREE_LEAVES_MAX;
-use crate::pacing::{Due, Pacer};
+use crate::pacing::{Budget, Due, Pacer};
 use crate::record::State;
 use crate::seal::{Checked, SealError, Sealed, Sealer};
 
@@ -44,18 +44,30 @@ pub(super) struct Retry {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, sealer: Sealer, seal_interval_us: u64) -> Writer {
-        let clock = Clock::start();
-        let pacer = Pacer::new(seal_interval_us, clock.micros());
+        let clock = Clock::of_process();
+        let pacer = Pacer::new(seal_interval_us, Budget::of_process(), clock.micros());
         let (waiting, msg_ids) = (VecDeque::new(), MsgIds::default());
         Writer { shared, sealer, pacer, clock, waiting, msg_ids, announcing: true }
     }
 
-    /// Takes what is in the queue; says whether the publisher is closed and everything was sealed.
+    /// Takes what is in the queue if it is time to seal; says whether the publisher is closed and
+    /// everything was sealed.
+    ///
+    /// Until then messages stay in the queue, where they wake nobody.
     pub(super) fn fill(&mut self) -> bool {
+        // Before the queue is looked at: whoever pushes from here on wakes the writer again.
+        self.shared.writer_looks.store(false, Ordering::SeqCst);
         let closed = self.shared.queue.is_closed();
-        let room = WAITING_MAX.saturating_sub(self.waiting.len());
-        self.shared.queue.take_now(room, &mut self.waiting);
-        closed && self.waiting.is_empty()
+        let now = self.clock.micros();
+        if self.pacer.seal_due(self.backlog(), now) == Some(Due::Now) {
+            let room = WAITING_MAX.saturating_sub(self.waiting.len());
+            self.shared.queue.take_now(room, &mut self.waiting);
+        }
+        closed && self.backlog() == 0
+    }
+
+    fn backlog(&self) -> usize {
+        self.waiting.len() + self.shared.queue.len()
     }
 
     /// Seals one tree if it is time; nothing otherwise. Retries come back beside it.
@@ -143,7 +155,14 @@ impl Writer {
             Due::At(time) => time.saturating_sub(now),
         };
         let beat = until(self.pacer.heartbeat_due(now));
-        let seal = self.pacer.seal_due(self.waiting.len(), now).map_or(u64::MAX, until);
+        let seal = match self.pacer.look_at(now) {
+            Some(time) => {
+                self.shared.writer_looks.store(true, Ordering::SeqCst);
+                let full = self.backlog() >= TREE_LEAVES_MAX;
+                if full { 0 } else { time.saturating_sub(now) }
+            }
+            None => self.pacer.seal_due(self.backlog(), now).map_or(u64::MAX, until),
+        };
         Duration::from_micros(beat.min(seal))
     }
 
@@ -151,7 +170,7 @@ impl Writer {
     #[cfg(feature = "net")]
     pub(super) fn fail_waiting(&mut self) {
         self.shared.queue.close();
-        self.fill();
+        self.shared.queue.take_now(usize::MAX, &mut self.waiting);
         for job in std::mem::take(&mut self.waiting) {
             self.shared.answer(job.answer, Err(PublishError::Closed));
         }

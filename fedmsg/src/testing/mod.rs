@@ -27,15 +27,22 @@
 //! ```
 //!
 //! The layout: `bus` is what tests use, `tape` records what was published; `memory` is the transport below,
-//! `hub` what its ends share, `faults` what goes wrong on the way.
+//! `hub` what its ends share, `faults` what goes wrong on the way; `consumers` is a store of
+//! durable consumers, `memory_disk` a disk for journals, and `memory_file` what becomes of a file's unsynced
+//! bytes.
 
 mod bus;
+mod consumers;
 mod faults;
 mod folder;
 mod hub;
 mod memory;
+mod memory_disk;
+mod memory_file;
 mod tape;
 
 pub use bus::Bus;
+pub use consumers::MemoryStore;
 pub use faults::Faults;
 pub use memory::MemoryTransport;
+pub use memory_disk::{DiskFault, FaultKind, MemoryDisk};
