@@ -1,5 +1,7 @@
 //! Without any configuration.
 
+use std::path::Path;
+
 use fedmsg::config::LoadOptions;
 use fedmsg::{Draft, Publisher};
 use serde_json::json;
@@ -11,22 +13,27 @@ use crate::publishing::subscribed;
 const VARIABLES: [&str; 6] =
     ["FEDMSG_STATE_DIR", "HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR"];
 
+/// A user's folders, below this one.
+fn environment(root: &Path) -> Vec<(String, String)> {
+    let variable = |name: &&str| {
+        let folder = root.join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        ((*name).to_owned(), folder.to_string_lossy().into_owned())
+    };
+    VARIABLES.iter().map(variable).collect()
+}
+
+fn start(environment: &[(String, String)], name: &str, arguments: &[&str]) -> Program {
+    let mut program = command(name);
+    program.envs(environment.iter().cloned()).args(arguments);
+    Program::start(program)
+}
+
 #[test]
 fn relay_tail_and_a_publisher_find_each_other() {
     let root = tempfile::tempdir().expect("a folder");
-    let environment: Vec<(String, String)> = VARIABLES
-        .iter()
-        .map(|name| {
-            let folder = root.path().join(name);
-            std::fs::create_dir(&folder).expect("a folder");
-            ((*name).to_owned(), folder.to_string_lossy().into_owned())
-        })
-        .collect();
-    let start = |name, arguments: &[&str]| {
-        let mut program = command(name);
-        program.envs(environment.clone()).args(arguments);
-        Program::start(program)
-    };
+    let environment = environment(root.path());
+    let start = |name, arguments: &[&str]| start(&environment, name, arguments);
     let mut relay = start("fedmsg-relay", &[]);
     relay.says(" ready ");
     let mut tail = start("fedmsg-tail", &["--json", "-v"]);
@@ -46,4 +53,18 @@ fn relay_tail_and_a_publisher_find_each_other() {
     assert_eq!(runtime.metadata().expect("there").permissions().mode() & 0o777, 0o700);
     relay.term();
     assert_eq!(relay.end().0, 0);
+}
+
+#[test]
+fn nobody_is_warned_of_a_service_that_does_not_have_to_run() {
+    let root = tempfile::tempdir().expect("a folder");
+    let environment = environment(root.path());
+    let mut relay = start(&environment, "fedmsg-relay", &[]);
+    relay.says(" ready ");
+    // An endpoint is reported down after three seconds.
+    let (code, _, errors) = start(&environment, "fedmsg-tail", &["--timeout", "4s"]).end();
+    assert_eq!((code, errors), (4, vec![]));
+    relay.kill();
+    let (code, _, errors) = start(&environment, "fedmsg-tail", &["--timeout", "4s"]).end();
+    assert!(code == 4 && errors.iter().any(|line| line.contains("relay.local")), "{errors:?}");
 }
