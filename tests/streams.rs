@@ -40,7 +40,7 @@ fn it_shows_who_is_alive_how_far_and_who_sees_something_else() {
     assert_eq!((code, seen.len()), (0, 2), "the third one does not run: {seen:?}, {errors:?}");
     let (first, second) = (&seen["app.one/0"], &seen["web.two/0"]);
     assert_eq!((&first["last"], &second["last"]), (&json!(3), &json!(1)));
-    assert_eq!((&first["state"], &first["level"]), (&json!("open"), &json!("memory")));
+    assert_eq!((&first["state"], &first["level"]), (&json!("open"), &json!("local")));
     assert_ne!(first["head"], second["head"]);
     assert!(ready.contains(second["epoch"].as_str().expect("an epoch")), "{ready}");
     assert_eq!(second["endpoints"], json!(["web.two"]));

@@ -81,6 +81,26 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Pushes all of these in their order, each with its bytes, waiting for room as long as it takes; whoever
+    /// takes is woken once for many. A closed queue takes none: what is left is dropped.
+    pub(crate) fn push_all(&self, items: impl IntoIterator<Item = (T, usize)>) {
+        let mut state = self.lock();
+        for (mut item, bytes) in items {
+            loop {
+                item = match self.insert(&mut state, item, bytes) {
+                    Ok(_) => break,
+                    Err(PushError::Closed(_)) => return,
+                    Err(PushError::Full(item)) => item,
+                };
+                self.wake_takers(&mut state);
+                state.pushers += 1;
+                state = wait(&self.not_full, state, None);
+                state.pushers -= 1;
+            }
+        }
+        self.wake_takers(&mut state);
+    }
+
     /// Pushes, or remembers whom to wake when there is room.
     pub(crate) fn poll_push(
         &self,
@@ -102,6 +122,14 @@ impl<T> Queue<T> {
         item: T,
         bytes: usize,
     ) -> Result<usize, PushError<T>> {
+        let pushed = self.insert(state, item, bytes);
+        if pushed.is_ok() {
+            self.wake_takers(state);
+        }
+        pushed
+    }
+
+    fn insert(&self, state: &mut State<T>, item: T, bytes: usize) -> Result<usize, PushError<T>> {
         if state.closed {
             return Err(PushError::Closed(item));
         }
@@ -111,7 +139,6 @@ impl<T> Queue<T> {
         }
         state.items.push_back((item, bytes));
         state.bytes += bytes;
-        self.wake_takers(state);
         Ok(state.items.len())
     }
 
@@ -244,6 +271,19 @@ mod tests {
             (queue.take(None), queue.take(None), queue.take(None)),
             (Some('b'), Some('c'), None)
         );
+    }
+
+    #[test]
+    fn many_are_pushed_together_through_a_queue_that_is_too_small() {
+        let queue = Arc::new(Queue::new(3, 100));
+        let pusher = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.push_all((0..1_000).map(|n| (n, 1)))
+        });
+        let taken: Vec<i32> = (0..500).map(|_| queue.take(None).expect("item")).collect();
+        assert_eq!(taken, (0..500).collect::<Vec<_>>());
+        queue.close();
+        pusher.join().expect("a closed queue keeps nobody waiting");
     }
 
     #[test]

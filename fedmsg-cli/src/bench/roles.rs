@@ -49,8 +49,10 @@ pub(super) struct Body<'a> {
 
 /// Longest silence before a reader gives up.
 const SILENCE: Duration = Duration::from_secs(4);
-/// What is due so soon is sent at once: a sleep for each message would cost more than the message.
-const PACE: Duration = Duration::from_micros(500);
+/// From this many messages a second on, what is due within the next millisecond is sent at once: a sleep for
+/// each message would cost more than the message.
+const BURSTS_FROM: u64 = 2_000;
+const BURST: Duration = Duration::from_millis(1);
 const START: Duration = Duration::from_secs(60);
 
 pub(super) fn now() -> u64 {
@@ -87,15 +89,16 @@ fn pace(
     load: Load,
     mut send: impl FnMut(usize, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let rate = load.rate.map(|rate| rate * publishers as u64);
+    let ahead = if rate.is_some_and(|rate| rate >= BURSTS_FROM) { BURST } else { Duration::ZERO };
     let start = Instant::now();
     for n in 0..load.messages {
         for at in 0..publishers {
-            if let Some(rate) = load.rate {
+            if let Some(rate) = rate {
                 let count = n * publishers as u64 + at as u64;
-                let due = Duration::from_secs(1)
-                    .mul_f64(count as f64 / (rate * publishers as u64) as f64);
+                let due = Duration::from_secs(1).mul_f64(count as f64 / rate as f64);
                 let early = due.saturating_sub(start.elapsed());
-                if early > PACE {
+                if early > ahead {
                     sleep(early);
                 }
             }

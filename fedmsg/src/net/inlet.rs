@@ -22,6 +22,12 @@ const ARRIVALS_MAX: usize = 4_096;
 const ARRIVAL_BYTES_MAX: usize = 16 << 20;
 /// Most that is taken from one link before the others have their turn.
 const TURN: usize = 1_024;
+/// Few messages, for which the reader hardly had to wait, mean that many publishers send one by one: what comes
+/// within the next millisecond is then taken together. To be woken for each would cost more than the messages
+/// do.
+const FEW: usize = 64;
+const SOON: Duration = Duration::from_micros(300);
+const GATHER: Duration = Duration::from_millis(1);
 /// How often links are looked after: names, silence.
 const CARE: Duration = Duration::from_millis(250);
 
@@ -32,6 +38,8 @@ pub(super) struct ZmqInlet {
     resolver: Resolver,
     changes: Vec<EndpointChange>,
     cared: Option<Instant>,
+    /// Messages come one by one, and fast.
+    dense: bool,
 }
 
 impl ZmqInlet {
@@ -40,7 +48,7 @@ impl ZmqInlet {
         let resolver = Resolver::new(sleeper.waker());
         let contexts = vec![context.clone()];
         let (links, changes) = (Vec::new(), Vec::new());
-        Ok(ZmqInlet { contexts, links, sleeper, resolver, changes, cared: None })
+        Ok(ZmqInlet { contexts, links, sleeper, resolver, changes, cared: None, dense: false })
     }
 
     fn open(&mut self, entry: &EndpointEntry) -> Result<Link, NetError> {
@@ -133,13 +141,22 @@ impl Inlet for ZmqInlet {
         // Links that have more than one turn's worth must not keep the others from being looked at.
         let waits = self.changes.is_empty() && !self.links.iter().any(|link| link.ready);
         let timeout = if waits { timeout.min(CARE) } else { Duration::ZERO };
+        if waits && self.dense {
+            self.sleeper.wait(&[], GATHER);
+        }
         let fds: Vec<_> = self.links.iter().map(|link| descriptor(&link.socket)).collect();
+        let start = Instant::now();
         let readable = self.sleeper.wait(&fds, timeout);
         for (link, readable) in self.links.iter_mut().zip(readable) {
             link.ready |= readable;
         }
         let now = Instant::now();
         self.drain(now, arrivals);
+        self.dense = match arrivals.len() {
+            // Whether to gather was worth it shows by what came meanwhile.
+            count if self.dense => (FEW / 8..=FEW).contains(&count),
+            count => (1..=FEW).contains(&count) && now.duration_since(start) < SOON,
+        };
         self.take_care(now);
     }
 

@@ -202,27 +202,36 @@ impl Runner {
     fn hand_out(&mut self) {
         let counts = (self.sequencer.counts(), self.sequencer.stream_count());
         *self.shared.sequence.lock().unwrap_or_else(PoisonError::into_inner) = counts;
-        let events: Vec<Event> = self.sequencer.drain().collect();
-        for event in events {
-            match &event {
-                Event::Message(message) | Event::Stale(message)
-                    if !self.wanted.topic(message.topic().as_str()) => {}
-                _ => self.say(event),
+        let wanted = &self.wanted;
+        let is_wanted = |event: &Event| match event {
+            Event::Message(message) | Event::Stale(message) => {
+                wanted.topic(message.topic().as_str())
             }
-        }
+            _ => true,
+        };
+        let events = self.sequencer.drain().filter(is_wanted);
+        self.shared.queue.push_all(events.map(|event| {
+            let bytes = bytes_of(&event);
+            (event, bytes)
+        }));
     }
 
     /// Puts an event into the queue. With a full queue this waits, and nothing is received meanwhile; a
     /// closed one takes nothing, and nobody misses it.
     fn say(&self, event: Event) {
-        let bytes = match &event {
-            Event::Message(m) | Event::Stale(m) | Event::Internal(m) => m.wire().len(),
-            Event::Rejected(rejected) => rejected.wire.len(),
-            _ => 0,
-        };
-        let pushed = self.shared.queue.push(event, bytes + 256, None);
-        drop(pushed);
+        let bytes = bytes_of(&event);
+        self.shared.queue.push_all([(event, bytes)]);
     }
+}
+
+/// What an event counts for in the queue.
+fn bytes_of(event: &Event) -> usize {
+    let wire = match event {
+        Event::Message(m) | Event::Stale(m) | Event::Internal(m) => m.wire().len(),
+        Event::Rejected(rejected) => rejected.wire.len(),
+        _ => 0,
+    };
+    wire + 256
 }
 
 fn no_wire() -> Wire {
