@@ -95,6 +95,10 @@ pub const FILTERS_MAX: usize = 64;
 pub const EPOCHS_MAX: usize = 1_000;
 /// Most streams on one page of a `LIST`.
 pub const PAGE_STREAMS_MAX: usize = 1_000;
+/// Bytes of answers that a holder keeps for one peer that does not read them.
+pub const ANSWER_BYTES_OF_PEER_MAX: usize = 8 << 20;
+/// Bytes of answers that a holder keeps for all peers that do not read them.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Latest time of a message, in milliseconds since 1970: the end of the year 9999.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -181,6 +185,8 @@ const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYT
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
+const _: () = assert!(ANSWER_BYTES_OF_PEER_MAX > 4 * (GET_BYTES_MAX + ENVELOPE_BYTES_MAX) / 2);
+const _: () = assert!(ANSWER_BYTES_MAX > 2 * ANSWER_BYTES_OF_PEER_MAX);
 const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
