@@ -56,10 +56,10 @@ impl Outbox {
         true
     }
 
-    /// Sends what can be sent, and gives up who is gone or does not read. Says whether somebody has got
-    /// everything.
+    /// Sends what can be sent, and gives up who is gone or does not read. Says whether for somebody nothing
+    /// waits any more.
     pub(super) fn flush(&mut self, now: Instant, mut send: impl FnMut(&[Bytes]) -> Sent) -> bool {
-        let mut done = false;
+        let before = self.peers.len();
         let total = &mut self.bytes;
         self.peers.retain(|peer, waiting| {
             while let Some(message) = waiting.messages.front() {
@@ -80,10 +80,9 @@ impl Outbox {
                     }
                 }
             }
-            done = true;
             false
         });
-        done
+        self.peers.len() < before
     }
 }
 
@@ -135,7 +134,7 @@ mod tests {
         assert!(outbox.has(&Bytes::from("slow")) && !outbox.has(&Bytes::from("quick")));
         assert!(!outbox.flush(now + PATIENCE / 2, |_| Sent::Full));
         assert!(outbox.has(&Bytes::from("slow")), "it still has time");
-        outbox.flush(now + PATIENCE, |_| Sent::Full);
+        assert!(outbox.flush(now + PATIENCE, |_| Sent::Full), "nothing waits for it any more");
         assert_eq!((outbox.bytes, outbox.is_empty()), (0, true), "given up");
         assert!(outbox.keep(message("gone", 1), now));
         outbox.flush(now, |_| Sent::Gone);

@@ -271,6 +271,7 @@ impl Asker for MemoryAsker {
 impl Drop for MemoryAsker {
     fn drop(&mut self) {
         let mut shared = self.replies.lock();
+        shared.has_read(self.id);
         shared.askers.remove(&self.id);
         let id = self.id;
         shared.ways.retain(|(_, asker, _), _| *asker != id);
