@@ -36,7 +36,7 @@ impl RequestId {
 }
 
 /// A name in a frame, such as a consumer's or a reason's: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Word(Box<str>);
 
 impl Word {

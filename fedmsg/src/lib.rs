@@ -38,7 +38,7 @@
 //! an [`Event`].
 //!
 //! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`,
-//! `net`, `publisher` and `subscriber` touch the world.
+//! `net`, `publisher`, `replay` and `subscriber` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
@@ -52,6 +52,7 @@ pub mod event;
 mod frame_fields;
 mod frame_parts;
 pub mod frames;
+pub mod holder;
 pub mod identity;
 pub mod journal;
 pub mod json;
@@ -68,6 +69,7 @@ pub mod publisher;
 mod queue;
 pub mod record;
 pub mod rejection;
+pub mod replay;
 pub mod seal;
 pub mod sequence;
 mod signing;

@@ -95,6 +95,46 @@ pub const FILTERS_MAX: usize = 64;
 pub const EPOCHS_MAX: usize = 1_000;
 /// Most streams on one page of a `LIST`.
 pub const PAGE_STREAMS_MAX: usize = 1_000;
+/// Most records that a holder looks at for one `GET` with filters.
+pub const GET_SCAN_MESSAGES_MAX: usize = 4_000;
+/// Most bytes of records that a holder looks at for one `GET` with filters.
+pub const GET_SCAN_BYTES_MAX: usize = 4 << 20;
+/// Peers that a holder knows at one time; further ones are told to wait.
+pub const HOLDER_PEERS_MAX: usize = 4_096;
+/// Requests of one peer that a holder answers at once, after a pause.
+pub const PEER_REQUESTS_BURST: u64 = 4_000;
+/// Requests of one peer that a holder answers in each second.
+pub const PEER_REQUESTS_PER_SECOND: u64 = 2_000;
+/// Bytes of records that a holder gives one peer at once, after a pause.
+pub const PEER_BYTES_BURST: u64 = 512 << 20;
+/// Bytes of records that a holder gives one peer in each second: more than a network of 1 Gbit/s carries.
+pub const PEER_BYTES_PER_SECOND: u64 = 256 << 20;
+/// Positions of consumers that a holder remembers, for each consumer and stream one.
+pub const FLOORS_MAX: usize = 10_000;
+/// Longest file of a saved heartbeat, in bytes.
+pub const HEARTBEAT_FILE_BYTES_MAX: usize = 64 << 10;
+/// Journals that a shelf keeps open; each has at most [`JOURNAL_OPEN_FILES_MAX`] files.
+pub const SHELF_READERS_MAX: usize = 32;
+/// Streams of which a shelf remembers for a moment that they are not there.
+pub const SHELF_MISSES_MAX: usize = 1_024;
+/// Journals of other processes that a shelf looks at for one `LIST`; the rest comes with the next one.
+pub const SHELF_LOOKS_MAX: usize = 64;
+/// Requests of one peer that wait for their turn.
+pub const WAITING_OF_PEER_MAX: usize = 1_024;
+/// Requests of all peers that wait for their turn.
+pub const WAITING_MAX: usize = 8_192;
+/// Bytes of the requests of one peer that wait for their turn.
+pub const WAITING_BYTES_OF_PEER_MAX: usize = 8 << 20;
+/// Bytes of the requests of all peers that wait for their turn.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+/// A request that waited for so many milliseconds is not answered as it was asked: its asker has given it up.
+pub const WAITING_MS_MAX: u64 = 2_000;
+/// Bytes of answers after which a holder looks who else asks.
+pub const TURN_BYTES_MAX: usize = 4 << 20;
+/// Bytes of answers that a holder keeps for one peer that does not read them.
+pub const ANSWER_BYTES_OF_PEER_MAX: usize = 8 << 20;
+/// Bytes of answers that a holder keeps for all peers that do not read them.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Latest time of a message, in milliseconds since 1970: the end of the year 9999.
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -191,6 +231,9 @@ const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYT
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
+const _: () = assert!(ANSWER_BYTES_OF_PEER_MAX > 4 * (GET_BYTES_MAX + ENVELOPE_BYTES_MAX) / 2);
+const _: () = assert!(WAITING_BYTES_OF_PEER_MAX > PUT_BYTES_MAX);
+const _: () = assert!(ANSWER_BYTES_MAX > 2 * ANSWER_BYTES_OF_PEER_MAX);
 const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);

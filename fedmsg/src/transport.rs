@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
@@ -95,7 +97,55 @@ pub trait Inlet: Send {
     fn waker(&self) -> Arc<dyn Wake>;
 }
 
-/// Makes outlets and inlets.
+/// What a peer asked.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who asked: what an answer begins with. It means nothing beyond this connection.
+    pub peer: Bytes,
+    /// The request. Of one with too many frames so many are there that it shows.
+    pub frames: Vec<Bytes>,
+}
+
+/// Answers requests of many peers.
+pub trait Responder: Send {
+    /// Waits until woken, until a request arrives, until a peer that was behind has read, or until the time
+    /// is over; takes the requests that wait, up to a bound.
+    fn receive(&mut self, timeout: Duration, asked: &mut Vec<Asked>);
+    /// Sends one message to a peer, and never waits for it: what the peer does not read at once is kept for
+    /// it, up to a bound. `false` when the peer is gone, or has so much to read that this is dropped.
+    fn answer(&mut self, peer: &Bytes, frames: &[Bytes]) -> bool;
+    /// Whether answers wait here for this peer to read. It is better asked again after
+    /// [`receive`](Responder::receive) than given more.
+    fn is_behind(&self, peer: &Bytes) -> bool;
+    /// Interrupts [`receive`](Responder::receive).
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// What a holder answered.
+#[derive(Debug)]
+pub struct Told {
+    /// By which address it was asked.
+    pub holder: Endpoint,
+    /// The answer. Of one with too many frames so many are there that it shows.
+    pub frames: Vec<Bytes>,
+}
+
+/// Asks holders; each is named by its address.
+pub trait Asker: Send {
+    /// Connects to these and disconnects from all others; those that stay are not touched. When it returns,
+    /// nothing arrives any more from a holder that is not among them.
+    fn follow(&mut self, holders: &[Endpoint]);
+    /// Sends a request; `false` when the holder is not connected by now, or does not read. Nothing is kept
+    /// for later. `true` says only that it is on its way: whoever gets no answer asks again.
+    fn ask(&mut self, holder: &Endpoint, frames: &[Bytes]) -> bool;
+    /// Waits until woken, until an answer arrives, or until the time is over, or shorter; takes the answers
+    /// that wait, up to a bound. The answers of one holder come in the order in which it gave them.
+    fn receive(&mut self, timeout: Duration, answers: &mut Vec<Told>);
+    /// Interrupts [`receive`](Asker::receive).
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// Makes outlets, inlets, responders and askers.
 pub trait Transport: Send + Sync {
     /// Binds an address for publishing.
     fn outlet(
@@ -105,6 +155,10 @@ pub trait Transport: Send + Sync {
     ) -> Result<Box<dyn Outlet>, NetError>;
     /// Makes a place to receive.
     fn inlet(&self) -> Result<Box<dyn Inlet>, NetError>;
+    /// Binds an address for answering.
+    fn responder(&self, address: &Endpoint) -> Result<Box<dyn Responder>, NetError>;
+    /// Makes a place to ask from.
+    fn asker(&self) -> Result<Box<dyn Asker>, NetError>;
 }
 
 /// How an outlet treats slow subscribers.

@@ -3,19 +3,23 @@
 //! Every socket is owned by one thread. Waiting is done on the file descriptors that 0mq gives out
 //! (`ZMQ_FD`), which signal an edge: a socket is emptied before anybody waits for it again.
 
+mod asker;
 mod bind;
 mod context;
 mod inlet;
 mod link;
+mod messages;
+mod outbox;
 mod outlet;
 mod raw;
 mod resolve;
+mod responder;
 pub mod rpc;
 mod wait;
 
 use crate::endpoint::Endpoint;
 use crate::limits;
-use crate::transport::{Inlet, NetError, Outlet, OutletSettings, Transport};
+use crate::transport::{Asker, Inlet, NetError, Outlet, OutletSettings, Responder, Transport};
 
 pub use bind::Binding;
 pub use context::Context;
@@ -53,6 +57,14 @@ impl Transport for Zmq {
 
     fn inlet(&self) -> Result<Box<dyn Inlet>, NetError> {
         Ok(Box::new(inlet::ZmqInlet::new(&self.context)?))
+    }
+
+    fn responder(&self, address: &Endpoint) -> Result<Box<dyn Responder>, NetError> {
+        Ok(Box::new(responder::ZmqResponder::bind(&self.context, address)?))
+    }
+
+    fn asker(&self) -> Result<Box<dyn Asker>, NetError> {
+        Ok(Box::new(asker::ZmqAsker::new(&self.context)?))
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::bind::{Binding, bind};
 use super::context::Context;
+use super::messages::{self, Sent};
 use super::outlet::ZmqOutlet;
 use super::raw::descriptor;
 use super::resolve::Resolver;
@@ -16,6 +17,7 @@ use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
 use crate::identity::Identity;
+pub use crate::transport::Asked;
 use crate::transport::{NetError, Outlet, OutletSettings, Subscribers, Wake};
 
 /// Most frames of one message that are looked at: a `PUT` of 100 messages has 203.
@@ -70,7 +72,7 @@ impl Lines {
     pub fn send(&mut self, relay: usize, frames: &[Bytes]) -> bool {
         let line = &mut self.lines[relay];
         line.ready = true;
-        send_all(&line.socket, frames)
+        messages::send(&line.socket, frames) == Sent::Yes
     }
 
     /// Waits until an answer arrives, until woken, or until the time is over; the answers that are there,
@@ -100,7 +102,7 @@ impl Lines {
         let mut answers = Vec::new();
         for (at, line) in self.lines.iter_mut().enumerate().filter(|(_, line)| line.ready) {
             line.ready = false;
-            while let Some(frames) = receive_all(&line.socket) {
+            while let Some(frames) = messages::receive(&line.socket, FRAMES_MAX) {
                 answers.push((at, frames));
             }
         }
@@ -142,15 +144,6 @@ pub struct RelaySockets {
     _binding: Vec<Binding>,
 }
 
-/// A message from somebody who waits for an answer.
-#[derive(Debug)]
-pub struct Asked {
-    /// Whom to answer.
-    pub peer: Bytes,
-    /// What was said.
-    pub frames: Vec<Bytes>,
-}
-
 impl RelaySockets {
     /// Binds the address for publishing and those for producers.
     pub fn bind(
@@ -182,7 +175,7 @@ impl RelaySockets {
         self.ready = true;
         let mut all = vec![peer.clone()];
         all.extend_from_slice(frames);
-        send_all(&self.router, &all)
+        messages::send(&self.router, &all) == Sent::Yes
     }
 
     /// Waits for producers and subscribers, at most so long.
@@ -208,45 +201,13 @@ impl RelaySockets {
             return;
         }
         self.ready = false;
-        while let Some(mut frames) = receive_all(&self.router) {
+        while let Some(mut frames) = messages::receive(&self.router, FRAMES_MAX + 1) {
             let peer = frames.remove(0);
             asked.push(Asked { peer, frames });
             if asked.len() >= TURN {
                 self.ready = true;
                 return;
             }
-        }
-    }
-}
-
-/// All frames, or none.
-fn send_all(socket: &zmq::Socket, frames: &[Bytes]) -> bool {
-    for (at, frame) in frames.iter().enumerate() {
-        let more = if at + 1 < frames.len() { zmq::SNDMORE } else { 0 };
-        match socket.send(&frame[..], zmq::DONTWAIT | more) {
-            Ok(()) => {}
-            // 0mq takes a whole message or none: once the first frame is in, the others are too.
-            Err(zmq::Error::EAGAIN | zmq::Error::EHOSTUNREACH) if at == 0 => return false,
-            Err(error) => {
-                tracing::debug!(%error, frame = at, "sending a message of several frames");
-                return false;
-            }
-        }
-    }
-    true
-}
-
-/// All frames of one message; of one with too many, only so many that it shows.
-fn receive_all(socket: &zmq::Socket) -> Option<Vec<Bytes>> {
-    let mut frame = zmq::Message::new();
-    let mut frames = Vec::new();
-    loop {
-        socket.recv(&mut frame, zmq::DONTWAIT).ok()?;
-        if frames.len() <= FRAMES_MAX {
-            frames.push(Bytes::copy_from_slice(&frame));
-        }
-        if !frame.get_more() {
-            return Some(frames);
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::faults::Faults;
 use super::hub::{Bound, Hub, Reader, Signal};
+use super::replies::Replies;
 use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
@@ -15,7 +16,8 @@ use crate::event::EndpointChange;
 use crate::identity::Identity;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::transport::{
-    Arrival, Inlet, NetError, Outlet, OutletSettings, Subscribers, Transport, Wake,
+    Arrival, Asker, Inlet, NetError, Outlet, OutletSettings, Responder, Subscribers, Transport,
+    Wake,
 };
 
 /// Most frames that wait for one subscriber, unless a transport is told otherwise.
@@ -28,6 +30,7 @@ const ARRIVALS_MAX: usize = 4_096;
 #[derive(Clone)]
 pub struct MemoryTransport {
     shared: Arc<Shared>,
+    replies: Replies,
 }
 
 struct Shared {
@@ -51,13 +54,15 @@ impl MemoryTransport {
     /// A transport where at most so many frames wait for one subscriber: its high-water mark.
     pub fn with_bound(frames_max: usize) -> MemoryTransport {
         let hub = Mutex::new(Hub::new(frames_max.max(1)));
-        MemoryTransport { shared: Arc::new(Shared { hub, room: Condvar::new() }) }
+        let shared = Arc::new(Shared { hub, room: Condvar::new() });
+        MemoryTransport { shared, replies: Replies::default() }
     }
 
     /// From now on this goes wrong. Prints the seed.
     pub fn set_faults(&self, faults: Faults) {
         eprintln!("faults in memory: {faults:?}");
         self.shared.hub().set_faults(faults);
+        self.replies.set_faults(faults);
     }
 
     /// Loses everything that this endpoint sends, until it is healed.
@@ -72,6 +77,17 @@ impl MemoryTransport {
         let mut hub = self.shared.hub();
         hub.partitioned.remove(endpoint);
         hub.look_at_all();
+    }
+
+    /// Cuts the responder at this address off from its askers, until it is healed. What is on its way already
+    /// arrives.
+    pub fn partition_address(&self, address: &Endpoint) {
+        self.replies.partition(address);
+    }
+
+    /// The responder at this address can be asked again.
+    pub fn heal_address(&self, address: &Endpoint) {
+        self.replies.heal(address);
     }
 
     /// Hands frames to everybody who follows this endpoint, as if they came from there, past all faults:
@@ -152,6 +168,14 @@ impl Transport for MemoryTransport {
 
     fn inlet(&self) -> Result<Box<dyn Inlet>, NetError> {
         Ok(self.make_inlet(false))
+    }
+
+    fn responder(&self, address: &Endpoint) -> Result<Box<dyn Responder>, NetError> {
+        self.replies.responder(address)
+    }
+
+    fn asker(&self) -> Result<Box<dyn Asker>, NetError> {
+        Ok(self.replies.asker())
     }
 }
 

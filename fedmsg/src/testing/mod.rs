@@ -27,7 +27,7 @@
 //! ```
 //!
 //! The layout: `bus` is what tests use, `tape` records what was published; `memory` is the transport below,
-//! `hub` what its ends share, `faults` what goes wrong on the way; `consumers` is a store of
+//! `hub` what its ends share, `replies` the same for requests and answers, `faults` what goes wrong on the way; `consumers` is a store of
 //! durable consumers, `memory_disk` a disk for journals, and `memory_file` what becomes of a file's unsynced
 //! bytes.
 
@@ -39,6 +39,7 @@ mod hub;
 mod memory;
 mod memory_disk;
 mod memory_file;
+mod replies;
 mod tape;
 
 pub use bus::Bus;

@@ -19,6 +19,11 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// An address that nobody has had.
+    pub fn new_address(&self) -> Endpoint {
+        (self.address)()
+    }
+
     /// An entry of this identity with so many new addresses.
     pub fn entry(&self, identity: &str, addresses: usize) -> EndpointEntry {
         let identity = Identity::parse(identity).expect("identity");

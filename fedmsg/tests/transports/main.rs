@@ -3,6 +3,7 @@
 mod ends;
 mod grounds;
 
+mod asking;
 mod carrying;
 mod following;
 mod waiting;
@@ -41,6 +42,17 @@ macro_rules! keeps_the_contract {
                 nothing_arrives_from_who_is_not_followed_any_more,
                 an_endpoint_that_is_down_is_told_once_and_harms_nobody,
                 subscribers_come_and_go,
+            },
+            asking::{
+                everybody_gets_the_answers_to_his_own_requests,
+                a_whole_answer_waits_for_who_reads_it_late,
+                who_never_reads_costs_a_bounded_sum_and_holds_nobody_up,
+                who_was_behind_is_told_of_and_gets_more,
+                holders_come_and_go,
+                a_peer_that_is_gone_is_no_longer_answered,
+                too_much_in_one_request_harms_nobody,
+                an_address_has_one_responder,
+                both_ends_are_woken_from_another_thread,
             },
             waiting::{
                 an_address_has_one_owner,

@@ -12,7 +12,7 @@ use crate::ends::{PATIENCE, Reader, Source, wire};
 use crate::grounds::Ground;
 
 /// A wait that nobody would sit out.
-const LONG: Duration = Duration::from_secs(600);
+pub const LONG: Duration = Duration::from_secs(600);
 
 pub fn an_address_has_one_owner(ground: &Ground) {
     let entry = ground.entry("app.one", 1);
@@ -93,7 +93,7 @@ pub fn an_inlet_is_woken_from_another_thread(ground: &Ground) {
 }
 
 /// A wake-up interrupts a wait that has begun, and one that begins after it.
-fn wakes(waker: Arc<dyn Wake>, mut wait: impl FnMut()) {
+pub fn wakes(waker: Arc<dyn Wake>, mut wait: impl FnMut()) {
     // Waits may be shorter than told, so what counts is that one of many is much shorter.
     let mut shortest = LONG;
     for _ in 0..20 {

@@ -1,0 +1,119 @@
+//! How far every journal of a state folder is, for who asks what changed.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::envelope::Epoch;
+use crate::frames::Spot;
+use crate::identity::{Identity, Slot, StreamName};
+use crate::journal::{Access, Disk};
+use crate::limits::{SHELF_LOOKS_MAX, STREAMS_MAX};
+
+/// The folders are listed again after so many milliseconds, or after so many times what it took.
+const REST_MS: u64 = 1_000;
+const REST_FACTOR: u64 = 20;
+
+/// What is known of the streams of a folder. What is new is looked at little by little, so that nobody waits
+/// long for an answer about thousands of streams.
+pub(super) struct Heads {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    known: BTreeMap<StreamName, Head>,
+    look_at: u64,
+}
+
+/// A stream: by which sight of its folder it is known, and how far it is.
+struct Head {
+    sight: u64,
+    newest: Option<(Epoch, u64)>,
+}
+
+impl Heads {
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Heads {
+        Heads { disk, folder, known: BTreeMap::new(), look_at: 0 }
+    }
+
+    /// All streams, and how far each one was when it was last looked at; `newest` looks.
+    pub(super) fn look(
+        &mut self,
+        now: u64,
+        newest: impl FnMut(&StreamName) -> Option<(Epoch, u64)>,
+    ) -> Vec<Spot> {
+        if now >= self.look_at {
+            let clock = Clock::start();
+            let rested = self.look_again(newest);
+            let took = clock.millis().saturating_mul(REST_FACTOR);
+            let rest = if rested { REST_MS.max(took) } else { 0 };
+            self.look_at = now.saturating_add(rest);
+        }
+        let known = self.known.iter();
+        let spots = known.filter_map(|(stream, head)| {
+            let (epoch, i) = head.newest?;
+            Some(Spot { stream: stream.clone(), epoch, i })
+        });
+        spots.collect()
+    }
+
+    /// Looks at what changed, up to a bound; says whether that was all.
+    fn look_again(&mut self, mut newest: impl FnMut(&StreamName) -> Option<(Epoch, u64)>) -> bool {
+        let streams = self.list();
+        let mut before = std::mem::take(&mut self.known);
+        let mut looks = 0;
+        for stream in streams {
+            let known = before.remove(&stream);
+            let slot = self.folder.join(stream.identity().as_str()).join(stream.slot().to_string());
+            let Ok(sight) = sight(&*self.disk, &slot.join("journal")) else { continue };
+            let changed = known.as_ref().is_none_or(|head| head.sight != sight);
+            if !changed || looks >= SHELF_LOOKS_MAX {
+                looks += usize::from(changed);
+                self.known.extend(known.map(|head| (stream, head)));
+                continue;
+            }
+            looks += 1;
+            let newest = newest(&stream);
+            self.known.insert(stream, Head { sight, newest });
+        }
+        looks <= SHELF_LOOKS_MAX
+    }
+
+    /// The streams whose folders are there. What has another name than a stream is none.
+    fn list(&self) -> Vec<StreamName> {
+        let mut streams = Vec::new();
+        for name in self.names(&self.folder) {
+            let Ok(identity) = Identity::parse(&name) else { continue };
+            for slot in self.names(&self.folder.join(&name)) {
+                let Ok(slot) = Slot::parse(&slot) else { continue };
+                if streams.len() == STREAMS_MAX {
+                    tracing::warn!(folder = %self.folder.display(), "too many streams to list");
+                    return streams;
+                }
+                streams.push(StreamName::new(identity.clone(), slot));
+            }
+        }
+        streams
+    }
+
+    fn names(&self, folder: &Path) -> Vec<String> {
+        self.disk.list(folder).unwrap_or_else(|error| {
+            tracing::debug!(folder = %folder.display(), %error, "listing streams");
+            Vec::new()
+        })
+    }
+}
+
+/// A number that is another one when a journal has changed: from its files, and the length of the last one.
+fn sight(disk: &dyn Disk, journal: &Path) -> io::Result<u64> {
+    let mut names = disk.list(journal)?;
+    names.retain(|name| name.ends_with(".seg"));
+    names.sort_unstable();
+    let mut hash = DefaultHasher::new();
+    names.hash(&mut hash);
+    if let Some(newest) = names.last() {
+        disk.open(&journal.join(newest), Access::Read)?.len()?.hash(&mut hash);
+    }
+    Ok(hash.finish())
+}

@@ -1,0 +1,210 @@
+//! The thread that answers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::shelf::Shelf;
+use super::turns::{Turns, Waiting};
+use crate::clock::Clock;
+use crate::endpoint::Endpoint;
+use crate::envelope::{Epoch, Wire};
+use crate::frames::{Answer, Reply, Request, RequestId, Spot};
+use crate::holder::{Absent, Holder, HolderCounts, Holdings, Part, Stand};
+use crate::identity::StreamName;
+use crate::journal::Batch;
+use crate::limits::{TURN_BYTES_MAX, WAITING_MS_MAX};
+use crate::timestamp::Timestamp;
+use crate::transport::{Asked, NetError, Responder, Transport, Wake};
+
+/// How long it is waited when nobody asks.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// Requests after which it is looked who else asks, however small their answers are.
+const TURN_REQUESTS: usize = 256;
+
+/// Answers requests at one address, on a thread of its own. Ends when it is dropped.
+pub struct ReplayServer {
+    stop: Arc<AtomicBool>,
+    counts: Arc<Mutex<HolderCounts>>,
+    waker: Arc<dyn Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Server<P> {
+    responder: Box<dyn Responder>,
+    holder: Holder,
+    turns: Turns,
+    desk: Desk<P>,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    counts: Arc<Mutex<HolderCounts>>,
+}
+
+/// The shelf, and who takes what is put.
+struct Desk<P> {
+    shelf: Arc<Shelf>,
+    on_put: P,
+}
+
+impl ReplayServer {
+    /// Binds the address, and answers from now on. Each message that somebody puts goes to `on_put`, which
+    /// runs on the thread of the server and says whether it takes it; what it does not take is `denied`.
+    pub fn start(
+        transport: &dyn Transport,
+        address: &Endpoint,
+        shelf: Arc<Shelf>,
+        on_put: impl Fn(Wire) -> bool + Send + 'static,
+    ) -> Result<ReplayServer, NetError> {
+        let responder = transport.responder(address)?;
+        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let waker = responder.waker();
+        let server = Server {
+            responder,
+            holder: Holder::new(Uuid::new_v4().into_bytes()),
+            turns: Turns::default(),
+            desk: Desk { shelf, on_put },
+            clock: Clock::start(),
+            stop: Arc::clone(&stop),
+            counts: Arc::clone(&counts),
+        };
+        let thread = std::thread::Builder::new().name("fedmsg-replay".into());
+        let thread = thread.spawn(move || server.run()).map_err(|error| NetError::Io {
+            what: format!("starting the thread that answers at {address}"),
+            error,
+        })?;
+        Ok(ReplayServer { stop, counts, waker, thread: Some(thread) })
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> HolderCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ReplayServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that answers replay requests has panicked");
+        }
+    }
+}
+
+impl fmt::Debug for ReplayServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplayServer({:?})", self.counts())
+    }
+}
+
+impl<P: Fn(Wire) -> bool> Server<P> {
+    fn run(mut self) {
+        let mut asked = Vec::new();
+        let mut work_left = false;
+        while !self.stop.load(Ordering::SeqCst) {
+            let timeout = if work_left { Duration::ZERO } else { IDLE };
+            self.responder.receive(timeout, &mut asked);
+            for asked in asked.drain(..) {
+                self.take(&asked);
+            }
+            work_left = self.work();
+            let counts = self.holder.counts();
+            *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        }
+    }
+
+    /// Puts a request into its line, or refuses it at once.
+    fn take(&mut self, asked: &Asked) {
+        let Asked { peer, frames } = asked;
+        let now = self.clock.millis();
+        let reply = match Request::parse(frames) {
+            Ok(request) => {
+                let bytes = frames.iter().map(Bytes::len).sum();
+                if self.turns.push(peer, request, bytes, now) {
+                    return;
+                }
+                self.holder.busy("too many requests wait for an answer")
+            }
+            Err(error) => self.holder.refuse(peer, &error, now),
+        };
+        self.send(peer, &RequestId::of(frames), vec![reply]);
+    }
+
+    /// Answers for a while; says whether there is more to do now.
+    fn work(&mut self) -> bool {
+        let (mut bytes, mut requests) = (0, 0);
+        while bytes < TURN_BYTES_MAX && requests < TURN_REQUESTS {
+            let responder = &self.responder;
+            // Who has not read its answers yet has no turn: `receive` returns when it has.
+            let Some((peer, waiting)) = self.turns.next(|peer| !responder.is_behind(peer)) else {
+                return false;
+            };
+            requests += 1;
+            bytes += self.answer(&peer, &waiting);
+        }
+        !self.turns.is_empty()
+    }
+
+    /// Answers one request; says with how many bytes.
+    fn answer(&mut self, peer: &Bytes, waiting: &Waiting) -> usize {
+        let now = self.clock.millis();
+        let Waiting { request, since, .. } = waiting;
+        let replies = if now.saturating_sub(*since) > WAITING_MS_MAX {
+            vec![self.holder.busy("it waited for too long here")]
+        } else {
+            self.holder.answer(peer, request, now, &mut self.desk)
+        };
+        self.send(peer, &request.id, replies)
+    }
+
+    fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) -> usize {
+        let mut bytes = 0;
+        for reply in replies {
+            let frames = Answer { id: id.clone(), reply }.encode();
+            bytes += frames.iter().map(Bytes::len).sum::<usize>();
+            if !self.responder.answer(peer, &frames) {
+                // It is gone, or reads nothing: it will ask again if it still wants to know.
+                self.turns.forget(peer);
+                break;
+            }
+        }
+        bytes
+    }
+}
+
+impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
+    fn stand(&mut self, stream: &StreamName) -> Result<Stand, Absent> {
+        self.shelf.stand(stream)
+    }
+
+    fn read(
+        &mut self,
+        stream: &StreamName,
+        part: Part,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Batch, Absent> {
+        self.shelf.read(stream, part, max_records, max_bytes)
+    }
+
+    fn genesis(&mut self, stream: &StreamName, epoch: Epoch) -> Result<Option<Wire>, Absent> {
+        self.shelf.genesis(stream, epoch)
+    }
+
+    fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
+        self.shelf.find(stream, time)
+    }
+
+    fn heads(&mut self) -> Vec<Spot> {
+        self.shelf.streams()
+    }
+
+    fn put(&mut self, message: &Wire) -> bool {
+        (self.on_put)(message.clone())
+    }
+}
