@@ -15,6 +15,7 @@ mod options;
 mod publishing;
 mod relay;
 mod reload;
+mod replay;
 mod replayed;
 mod streams;
 mod zero;

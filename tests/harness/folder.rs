@@ -115,6 +115,18 @@ impl Bus {
         atomically(&self.entry_path(identity), &text);
     }
 
+    /// A service with a key, so many slots, and an address for replay for each; these addresses.
+    pub fn service_with_replay(&self, identity: &str, slots: usize) -> Vec<String> {
+        self.key(identity);
+        let address = |_| format!("tcp://127.0.0.1:{}", free_port());
+        let publish: Vec<String> = (0..slots).map(address).collect();
+        let replay: Vec<String> = (0..slots).map(address).collect();
+        let text =
+            format!("[endpoints.{identity:?}]\npublish = {publish:?}\nreplay = {replay:?}\n");
+        atomically(&self.entry_path(identity), &text);
+        replay
+    }
+
     pub fn entry_path(&self, identity: &str) -> PathBuf {
         self.path(&format!("etc/20-{identity}.toml"))
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::direct::Direct;
 use super::keeping::{Keeping, Opening};
+use super::serving::Serving;
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
 use super::{Counts, Handle, Publisher, Shared};
@@ -16,11 +17,12 @@ use crate::config::{
 };
 use crate::envelope::{Epoch, Wire};
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, Journal, JournalError, OsDisk};
+use crate::journal::{Disk, Journal, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
 use crate::record::{After, Level};
+use crate::replay::{ReplayServer, Shelf};
 use crate::seal::{Sealed, Sealer};
 use crate::transport::{NetError, Outlet, OutletSettings, Transport};
 
@@ -181,11 +183,11 @@ impl PublisherBuilder {
             Level::Memory => Level::Memory,
             _ => Level::Local,
         };
-        let making = Making { config, identity, key, level, disk, on_full, options };
+        let making = Making { config, identity, key, level, disk, transport, on_full, options };
         let tried = if self.relays_only {
             "it was told to use relays only".into()
         } else {
-            match making.take_slot(&*transport)? {
+            match making.take_slot()? {
                 Ok((slot, index, outlet)) => return making.direct(slot, index, outlet),
                 Err(tried) => tried,
             }
@@ -210,6 +212,7 @@ struct Making {
     key: Arc<SecretKey>,
     level: Level,
     disk: Arc<dyn Disk>,
+    transport: Arc<dyn Transport>,
     on_full: OnFull,
     options: Option<LoadOptions>,
 }
@@ -218,7 +221,7 @@ type Taken = (SlotLock, usize, Box<dyn Outlet>);
 
 impl Making {
     /// The first slot whose lock and whose address are free; or in words what was tried.
-    fn take_slot(&self, transport: &dyn Transport) -> Result<Result<Taken, String>, BuildError> {
+    fn take_slot(&self) -> Result<Result<Taken, String>, BuildError> {
         let entry: Option<&EndpointEntry> = self.config.endpoints.get(&self.identity);
         let Some(entry) = entry.filter(|entry| !entry.publish.is_empty()) else {
             return Ok(Err("it has no entry in [endpoints]".into()));
@@ -242,7 +245,7 @@ impl Making {
                     return Err(BuildError::Io { what: path.display().to_string(), error });
                 }
             };
-            match transport.outlet(address, settings) {
+            match self.transport.outlet(address, settings) {
                 Ok(outlet) => return Ok(Ok((slot, index, outlet))),
                 Err(NetError::InUse { address }) => {
                     tracing::warn!(identity = %self.identity, slot = index, address, "the address is in use, trying the next slot");
@@ -275,10 +278,34 @@ impl Making {
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
+        let serving = match &keeping {
+            Some(keeping) => Some(self.serve(&slot, index, sealer.stream(), keeping.mark())?),
+            None => None,
+        };
         let (waker, level) = (outlet.waker(), sealer.level());
         self.start(sealer, waker, level, false, |writer| {
-            move || Direct { writer, outlet, slot, genesis, keeping }.run()
+            move || Direct { writer, outlet, slot, genesis, keeping, serving }.run()
         })
+    }
+
+    /// Answers for the journals of this host, where the entry says at which address.
+    fn serve(
+        &self,
+        slot: &SlotLock,
+        index: u16,
+        stream: &StreamName,
+        mark: Mark,
+    ) -> Result<Serving, BuildError> {
+        let entry = self.config.endpoints.get(&self.identity);
+        let address = entry.and_then(|entry| entry.replay.get(usize::from(index)));
+        let shelf = Arc::new(Shelf::on(Arc::clone(&self.disk), &self.config.state_dir));
+        let newest = Arc::default();
+        let live = shelf.live(stream.clone(), mark, Arc::clone(&newest));
+        let nobody_puts = |_| false;
+        let start = |address| ReplayServer::start(&*self.transport, address, shelf, nobody_puts);
+        let server = address.map(start).transpose()?;
+        let (disk, folder) = (Arc::clone(&self.disk), slot.folder().to_owned());
+        Ok(Serving { newest, disk, folder, _live: live, _server: server })
     }
 
     /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::PublishError;
 use super::keeping::Keeping;
+use super::serving::Serving;
 use super::slot::SlotLock;
 use super::writer::{Outgoing, Retry, Writer};
 use crate::clock::Clock;
 use crate::envelope::Wire;
 use crate::limits::{JOURNAL_BATCH_RECORDS_MAX, TREE_LEAVES_MAX};
-use crate::planted::bug;
 use crate::record::State;
 use crate::seal::Sealed;
 use crate::transport::Outlet;
@@ -23,6 +23,7 @@ pub(super) struct Direct {
     pub(super) genesis: Wire,
     /// Nothing at level `memory`.
     pub(super) keeping: Option<Keeping>,
+    pub(super) serving: Option<Serving>,
 }
 
 impl Direct {
@@ -64,9 +65,6 @@ impl Direct {
         for Outgoing { sealed, msg_id, answer } in outgoing {
             waiting.push((sealed.i, msg_id, answer));
             records.push(sealed);
-        }
-        if bug("pub-before-sync") {
-            records.iter().for_each(|sealed| self.send(&sealed.wire));
         }
         match self.store(records) {
             Ok(records) => {
@@ -142,6 +140,9 @@ impl Direct {
             Some((true, Some(end))) => self.writer.heartbeat_at(end, State::Degraded),
             _ => self.writer.heartbeat(State::Open),
         };
+        if let Some(serving) = &self.serving {
+            serving.beaten(&beat.wire);
+        }
         // The heartbeat first: a new reader's base is the last message, not the first.
         self.send(&beat.wire);
         if self.writer.announcing() {
@@ -184,6 +185,9 @@ impl Direct {
         let end = kept.and_then(Keeping::end).unwrap_or(self.writer.sealer.last());
         let beat = self.writer.heartbeat_at(end, State::Closed);
         self.send(&beat.wire);
+        if let Some(serving) = &self.serving {
+            serving.end(&beat.wire);
+        }
         let stream = self.writer.sealer.stream();
         if let Err(error) = self.slot.end(self.writer.sealer.epoch(), end.0, end.1) {
             tracing::warn!(%error, %stream, "saving how the epoch ended");

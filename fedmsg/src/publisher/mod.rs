@@ -9,6 +9,7 @@ mod keeping;
 mod own_stream;
 #[cfg(feature = "net")]
 mod relayed;
+mod serving;
 mod slot;
 mod ticket;
 mod writer;

@@ -102,6 +102,11 @@ impl SlotLock {
         }
     }
 
+    /// The folder of the slot.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the stream's journal is.
     pub(super) fn journal(&self) -> PathBuf {
         self.folder.join("journal")
