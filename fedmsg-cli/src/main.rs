@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod demo;
 mod generate;
+mod journal;
 mod keys;
 mod policy;
 mod publish;
@@ -35,6 +36,8 @@ enum Command {
     Relay(fedmsg_relay::Options),
     /// Show who is alive: streams, how far they are, and who sees another configuration
     Streams(streams::Options),
+    /// Look after what publishers of this host kept
+    Journal(journal::Options),
     /// Make keys, show them
     Keys(keys::Options),
     /// Show and check the configuration
@@ -87,6 +90,7 @@ fn run(cli: Cli) -> Result<Code, AnyError> {
         Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
         Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
         Command::Streams(options) => streams::run(&options, common).map_err(any),
+        Command::Journal(options) => journal::run(&options, common).map_err(any),
         Command::Keys(options) => keys::run(&options, common).map_err(any),
         Command::Config(options) => config::run(&options, common).map_err(any),
         Command::Policy(options) => policy::run(&options, common).map_err(any),
