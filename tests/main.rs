@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 #[path = "../fedmsg/tests/independent/mod.rs"]
 mod independent;
+mod journal_cli;
 mod options;
 mod publishing;
 mod relay;
