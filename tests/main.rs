@@ -6,6 +6,7 @@
 mod addresses;
 mod cli;
 mod commands;
+mod consumer_cli;
 mod crash;
 mod harness;
 mod hostile;

@@ -10,17 +10,19 @@ mod verify;
 mod walk;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fedmsg::StreamName;
 use fedmsg::config::ConfigError;
 use fedmsg::envelope::Epoch;
-use fedmsg::journal::{ArchiveError, JournalError};
+use fedmsg::journal::{ArchiveError, JournalError, Reader};
 use fedmsg::rejection::Rejection;
 use fedmsg_tail::TailError;
 use fedmsg_tool::{Code, CommonOptions, Fault, logging};
 use tracing::level_filters::LevelFilter;
+
+pub(crate) use walk::epoch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -196,4 +198,10 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
         Command::Export(options) => export::run(options, common),
         Command::Import(options) => import::run(options, common),
     }
+}
+
+/// A reader of the journal of a stream on this host, if there is one.
+pub(crate) fn reader_of(state: &Path, stream: &StreamName) -> Option<Reader> {
+    let folder = places::slot_of(state, stream).join("journal");
+    folder.is_dir().then(|| Reader::new(places::disk(), &folder))
 }
