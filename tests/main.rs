@@ -6,11 +6,13 @@
 mod addresses;
 mod cli;
 mod commands;
+mod consumer_cli;
 mod crash;
 mod harness;
 mod hostile;
 #[path = "../fedmsg/tests/independent/mod.rs"]
 mod independent;
+mod journal_cli;
 mod options;
 mod publishing;
 mod relay;

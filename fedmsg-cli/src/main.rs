@@ -3,11 +3,14 @@
 
 mod bench;
 mod config;
+mod consumer;
 mod demo;
 mod generate;
+mod journal;
 mod keys;
 mod policy;
 mod publish;
+mod refused;
 mod streams;
 
 use std::process::ExitCode;
@@ -35,6 +38,12 @@ enum Command {
     Relay(fedmsg_relay::Options),
     /// Show who is alive: streams, how far they are, and who sees another configuration
     Streams(streams::Options),
+    /// Look after what publishers of this host kept
+    Journal(journal::Options),
+    /// Look after durable consumers: how far they are, and what they could not handle
+    Consumer(consumer::Options),
+    /// Look after messages that a durable consumer was not given yet
+    Refused(refused::Options),
     /// Make keys, show them
     Keys(keys::Options),
     /// Show and check the configuration
@@ -87,6 +96,9 @@ fn run(cli: Cli) -> Result<Code, AnyError> {
         Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
         Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
         Command::Streams(options) => streams::run(&options, common).map_err(any),
+        Command::Journal(options) => journal::run(&options, common).map_err(any),
+        Command::Consumer(options) => consumer::run(&options, common).map_err(any),
+        Command::Refused(options) => refused::run(&options, common).map_err(any),
         Command::Keys(options) => keys::run(&options, common).map_err(any),
         Command::Config(options) => config::run(&options, common).map_err(any),
         Command::Policy(options) => policy::run(&options, common).map_err(any),

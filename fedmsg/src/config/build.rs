@@ -11,7 +11,8 @@ use super::profile::{self, Profile};
 use super::reader::Findings;
 use super::trusted_keys::KeyFiles;
 use super::{
-    Config, ConfigError, LoadOptions, endpoints, journal_section, origins, rules, settings,
+    Config, ConfigError, LoadOptions, consumer_section, endpoints, journal_section, origins, rules,
+    settings,
 };
 use crate::identity::Identity;
 use crate::keys::TrustedKey;
@@ -19,8 +20,18 @@ use crate::policy::Policy;
 use crate::trust::Trust;
 
 /// The keys at the top of a file.
-const TOP: [&str; 9] =
-    ["bus", "endpoints", "publisher", "journal", "subscribe", "relay", "publish", "read", "deny"];
+const TOP: [&str; 10] = [
+    "bus",
+    "endpoints",
+    "publisher",
+    "journal",
+    "subscribe",
+    "relay",
+    "consumer",
+    "publish",
+    "read",
+    "deny",
+];
 /// The keys at the top of a file of policy.d.
 const POLICY_TOP: [&str; 3] = ["publish", "read", "deny"];
 
@@ -84,6 +95,7 @@ fn assemble(options: &LoadOptions, sources: Sources) -> Result<Config, ConfigErr
     let journal = journal_section::journal(&root, &mut findings);
     let subscribe = settings::subscribe(&root, &endpoints, &mut findings);
     let relay = settings::relay(&root, &endpoints, &mut findings);
+    let consumer = consumer_section::consumer(&root, &mut findings);
     let policy = Policy::new(rules::read(&root, &naming, &mut findings));
     let (keys, revocations) = read_keys(&files.keys, keys, &mut findings).finish();
     let process_identity = process_identity(environment, &mut findings);
@@ -100,6 +112,7 @@ fn assemble(options: &LoadOptions, sources: Sources) -> Result<Config, ConfigErr
         journal,
         subscribe,
         relay,
+        consumer,
         state_dir,
         private_dir,
         revocations,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    Config, EndpointEntry, JournalSection, PublisherSection, RelaySection, SubscribeSection,
+    Config, ConsumerSection, EndpointEntry, JournalSection, PublisherSection, RelaySection,
+    SubscribeSection,
 };
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
@@ -27,6 +28,7 @@ impl Config {
             journal: JournalSection::default(),
             subscribe: SubscribeSection::default(),
             relay: RelaySection::default(),
+            consumer: ConsumerSection::default(),
             private_dir: state_dir.join("private"),
             state_dir,
             revocations: BTreeMap::new(),

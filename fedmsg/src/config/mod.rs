@@ -10,6 +10,7 @@
 //! the snapshot together. `profile` stands in where there are no files.
 
 mod build;
+mod consumer_section;
 mod document;
 mod endpoints;
 mod environment;
@@ -33,6 +34,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use consumer_section::ConsumerSection;
 pub use endpoints::EndpointEntry;
 pub use journal_section::JournalSection;
 pub use key_files::{
@@ -114,6 +116,8 @@ pub struct Config {
     pub subscribe: SubscribeSection,
     /// `[relay]`.
     pub relay: RelaySection,
+    /// `[consumer]`.
+    pub consumer: ConsumerSection,
     /// Where journals, locks and epochs are kept.
     pub state_dir: PathBuf,
     /// Where secret keys are kept.

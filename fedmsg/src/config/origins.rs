@@ -6,6 +6,7 @@ use std::path::Path;
 use super::document::{Table, Value, dotted};
 use super::journal_section::JournalSection;
 use super::settings::PublisherSection;
+use crate::consumer;
 use crate::trust::Trust;
 
 /// One setting.
@@ -76,8 +77,15 @@ fn add_table(all: &mut Vec<Origin>, table: &Table, path: &str) {
             }
             value => {
                 let origin = entry.place.origin();
-                all.push(Origin { key, value: value.render(), origin });
+                all.push(Origin { key, value: shown(value), origin });
             }
         }
     }
+}
+
+/// The value as TOML. The password of a server is left out, under whatever key: one that is misspelt is shown,
+/// too.
+fn shown(value: &Value) -> String {
+    let text = value.render();
+    if text.contains("postgres") { consumer::without_password(&text) } else { text }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::consumer::StoreAddressError;
 use crate::endpoint::EndpointError;
 use crate::identity::NameError;
 use crate::keys::KeyError;
@@ -212,6 +213,9 @@ pub enum ProblemKind {
     /// No place for state or sockets, or one that others could write.
     #[error("{0}")]
     Profile(String),
+    /// No address of a store of consumers.
+    #[error("{0}")]
+    Store(#[from] StoreAddressError),
     /// A word that is no level of a publisher.
     #[error("`{0}` is no level: `local` or `memory` is expected")]
     NoLevel(String),

@@ -1,5 +1,5 @@
-//! The sections of single settings: `[bus]`, `[publisher]`, `[subscribe]`, `[relay]`. `[journal]` has a file
-//! of its own.
+//! The sections of single settings: `[bus]`, `[publisher]`, `[subscribe]`, `[relay]`. `[journal]` and
+//! `[consumer]` have files of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ pub struct RelaySection {
 }
 
 /// The sections that the environment and flags can set, with their keys.
-pub(super) const SECTIONS: [(&str, &[&str]); 5] = [
+pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
     ("bus", &["topic_prefix", "environment", "state_dir"]),
     (
         "publisher",
@@ -99,6 +99,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 5] = [
     ("journal", &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms"]),
     ("subscribe", &["from"]),
     ("relay", &["identity"]),
+    ("consumer", &["store"]),
 ];
 
 /// The table of a section, its unknown keys reported.
@@ -287,7 +288,9 @@ pub(super) fn set(
     let sections = SECTIONS.iter().map(|(section, _)| *section);
     let Some((_, keys)) = SECTIONS.iter().find(|(known, _)| *known == section) else {
         let kind = match nearest(section, sections) {
-            None => ProblemKind::NotHere("[bus], [publisher], [journal], [subscribe] and [relay]"),
+            None => ProblemKind::NotHere(
+                "[bus], [publisher], [journal], [subscribe], [relay] and [consumer]",
+            ),
             did_you_mean => ProblemKind::UnknownKey { did_you_mean },
         };
         return match findings.strict || matches!(place.source, Source::Flag(_)) {

@@ -126,6 +126,14 @@ pub enum StoreError {
         /// What was said.
         detail: String,
     },
+    /// A kind of store that this program was built without.
+    #[error(
+        "this program was built without stores of this kind: build it with the feature `{feature}`"
+    )]
+    NotBuilt {
+        /// The feature of the library.
+        feature: &'static str,
+    },
     /// Not an address of a server. What was written is not repeated here: a password may be in it.
     #[error(
         "not an address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is expected"

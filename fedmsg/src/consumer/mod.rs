@@ -26,6 +26,7 @@
 //! changes may be asked for again. The stores are `SqliteStore` (a file of this host; feature `sqlite`),
 //! `PostgresStore` (a server, for consumers that move between hosts; feature `postgres`), and [`crate::testing::MemoryStore`] for tests.
 
+mod address;
 pub(crate) mod check;
 mod error;
 mod name;
@@ -34,6 +35,8 @@ mod rows;
 mod sql;
 mod start;
 
+pub(crate) use address::without_password;
+pub use address::{StoreAddress, StoreAddressError};
 pub use error::StoreError;
 pub use name::{ConsumerName, ConsumerNameError};
 pub use rows::{

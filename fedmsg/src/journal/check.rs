@@ -76,6 +76,15 @@ impl Report {
 /// Reads every record of a journal. Changes nothing, and can run beside the writer: of the newest segment it
 /// says what was there when it came to it.
 pub fn check(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, JournalError> {
+    check_with(disk, folder, |_, _| {})
+}
+
+/// Like [`check`], and says before each segment how many were read, and how many there are.
+pub fn check_with(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Report, JournalError> {
     let names = names_beside_writer(&**disk, folder, None)?;
     let mut report = Report::default();
     let mut segments = Vec::with_capacity(names.len());
@@ -91,6 +100,7 @@ pub fn check(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, JournalError
     }
     let mut chain = Chain::default();
     for at in 0..segments.len() {
+        progress(at, segments.len());
         match report.look(&**disk, folder, &segments, at, &mut chain) {
             Err(error) if is_gone(&error) => {}
             looked => looked?,

@@ -131,6 +131,12 @@ pub enum JournalError {
         /// The first number that is still there.
         first: u64,
     },
+    /// There is something where a journal is to be put.
+    #[error("{path} is not empty: nothing is mixed with what is there", path = path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An epoch that the journal does not have, or no longer.
     #[error("no epoch {0} in this journal")]
     UnknownEpoch(Epoch),

@@ -294,7 +294,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Bytes behind their length, which is one byte.
-    fn short(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn short(&mut self) -> Option<&'a [u8]> {
         let length = self.number::<1>()? as usize;
         self.take(length)
     }

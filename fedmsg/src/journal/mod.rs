@@ -8,8 +8,9 @@
 //!
 //! The layout, from below: `disk`, `format` (the bytes), `record` (what is kept), `scan` (one segment from
 //! start to end), `index`, `segment` (all of a folder, and where each ends), `batch` (one append), `writer`,
-//! `recover` (opening), `retention`, `aside` (the two small files), `view` and `reader`, `check`.
+//! `recover` (opening), `retention`, `aside` (the two small files), `view` and `reader`, `check`, `survey`, and to another place: `archive` and `restore`.
 
+mod archive;
 mod aside;
 mod batch;
 mod check;
@@ -21,19 +22,24 @@ mod mark;
 mod reader;
 mod record;
 mod recover;
+mod restore;
 mod retention;
 mod scan;
 mod segment;
 mod settings;
+mod survey;
 mod view;
 mod writer;
 
-pub use check::{BrokenLink, Report, SegmentReport, check};
+pub use archive::{ArchiveError, ArchiveReader, ArchiveWriter, Piece};
+pub use check::{BrokenLink, Report, SegmentReport, check, check_with};
 pub use disk::{Access, Disk, DiskFile, OsDisk};
 pub use error::JournalError;
 pub use mark::Mark;
 pub use reader::{Batch, Reader};
 pub use record::{Body, Break, Continuity, Damage, Entry, EpochState, Numbered, Range};
+pub use restore::Restore;
 pub use retention::Trimmed;
 pub use settings::{JournalMetrics, Settings};
+pub use survey::{Survey, survey};
 pub use writer::Journal;

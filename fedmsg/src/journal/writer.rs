@@ -55,8 +55,8 @@ pub(super) struct Current {
 }
 
 /// A write that failed, and whether somebody may have seen what it wrote.
-struct Failed {
-    error: JournalError,
+pub(super) struct Failed {
+    pub(super) error: JournalError,
     exposed: bool,
 }
 
@@ -259,7 +259,7 @@ impl Journal {
 
     /// A new segment that begins with this append. It gets its name when all of it is durable, so a segment
     /// is never without a record that counts.
-    fn start_segment(
+    pub(super) fn start_segment(
         &mut self,
         batch: &Batch,
         genesis: &Wire,
@@ -267,8 +267,8 @@ impl Journal {
     ) -> Result<(), Failed> {
         let name = SegmentName { epoch: batch.epoch, first: batch.first };
         let before = self.end.map(|(epoch, last)| match batch.first.checked_sub(1) {
-            Some(last) => (batch.epoch, last),
-            None => (epoch, last),
+            Some(last) if epoch == batch.epoch => (epoch, last),
+            _ => (epoch, last),
         });
         let stream = self.stream.to_string();
         let header = Header { stream, name, before, made: now, genesis: genesis.clone() };
@@ -324,7 +324,7 @@ impl Journal {
         self.commit(batch);
     }
 
-    fn commit(&mut self, batch: &Batch) {
+    pub(super) fn commit(&mut self, batch: &Batch) {
         self.end = Some((batch.epoch, batch.last));
         self.mark.set(batch.epoch, batch.last);
         self.metrics.records += batch.ends.len() as u64;

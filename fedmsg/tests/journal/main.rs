@@ -7,6 +7,7 @@ mod bus;
 #[path = "../independent/mod.rs"]
 mod independent;
 
+mod archive;
 mod beside;
 mod crash;
 mod damage;

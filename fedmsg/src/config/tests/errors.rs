@@ -52,6 +52,15 @@ fn settings_are_refused_with_line_column_and_key() {
         ("[journal]\nsegment_ms = 999", "2:14: journal.segment_ms: 999 is out of bounds: 1000 to"),
         ("[journal]\nkeep_bytes = 0", "2:14: journal.keep_bytes: 0 is out of bounds: 4096 to"),
         ("[journal]\nkeep_ms = 0", "2:11: journal.keep_ms: 0 is out of bounds: 1000 to"),
+        (
+            "[consumer]\nstore = 'sqlite://x.db'",
+            "2:9: consumer.store: the path of a store is absolute",
+        ),
+        (
+            "[consumer]\nstore = 'mysql://u:p@h/d'",
+            "2:9: consumer.store: not the address of a store",
+        ),
+        ("[consumer]\nstor = 'x'", "2:1: consumer.stor: unknown key; did you mean `store`?"),
         ("[journal]\nkeep = 0", "2:1: journal.keep: unknown key; did you mean `keep_ms`?"),
         ("[publisher]\nidentity = 'x'", "2:12: publisher.identity: `x` is no identity"),
         ("[publisher]\nrelays = 'a.b'", "2:10: publisher.relays: a list of strings"),

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::consumer::StoreAddress;
 use crate::journal;
 use crate::keys::SecretKey;
 use crate::record::Level;
@@ -176,6 +177,26 @@ fn the_environment_comes_after_the_files_and_flags_come_last() {
     ] {
         assert_eq!(origin(key), expected);
     }
+}
+
+#[test]
+fn the_password_of_a_store_is_in_force_but_is_not_shown() {
+    let text = "[consumer]\nstore = 'postgres://u:secret@h/d'\n[consumers]\nstore = 'postgres://u:secret@h'\n";
+    let mut fixture = Fixture::new(&[("1.toml", text)]);
+    fixture.options.strict = false;
+    let config = fixture.load().expect("config");
+    let shown = |config: &Config| format!("{config:?} {:?}", config.origins());
+    let address = StoreAddress::Postgres("postgres://u:secret@h/d".into());
+    assert_eq!(config.store_address(), address);
+    assert!(!shown(&config).contains("secret"), "{}", shown(&config));
+    assert!(shown(&config).contains("postgres://u:…@h/d"), "{}", shown(&config));
+    let variable = ("FEDMSG__CONSUMER__STORE".into(), "postgres://u:secret@other/d".into());
+    fixture.options.environment = vec![variable];
+    let config = fixture.load().expect("config");
+    assert_eq!(config.store_address().to_string(), "postgres://u:…@other/d");
+    assert!(!shown(&config).contains("secret"), "{}", shown(&config));
+    let usual = Fixture::new(&[("1.toml", "[bus]\nstate_dir = '/s'\n")]).load().expect("config");
+    assert_eq!(usual.store_address(), StoreAddress::Sqlite("/s/consumers.db".into()));
 }
 
 #[test]
