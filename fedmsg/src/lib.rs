@@ -71,6 +71,7 @@ pub mod record;
 pub mod rejection;
 pub mod replay;
 pub mod seal;
+mod sealer;
 pub mod sequence;
 mod signing;
 mod stream;
