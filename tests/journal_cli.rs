@@ -149,6 +149,15 @@ fn an_export_is_imported_elsewhere_once_and_never_over_something_else() {
     let (code, _, errors) = journal(&bus, &other, &["import", name]);
     assert!(code == 0 && errors[0].contains("is there already"), "{errors:?}");
 
+    // A folder of somebody's own, by a relative path.
+    let mut command = bus.program("fedmsg");
+    command.args(["journal", "import", name, "--folder", "copy/"]).current_dir(bus.path("etc"));
+    assert_eq!(Program::start(command).end().0, 0);
+    let copy = bus.path("etc/copy");
+    let by_folder = ["cat", "--raw", "--folder", copy.to_str().expect("a path")];
+    assert_eq!(journal(&bus, &state, &by_folder).1, raw(&state));
+    fs::remove_dir_all(copy).expect("removed");
+
     // The publisher went on; what is elsewhere is older and stays as it is.
     let publisher = bus.publisher("app.one");
     let (code, _, errors) = journal(&bus, &state, &["import", name]);

@@ -92,10 +92,10 @@ mod tests {
         let mut store = MemoryStore::new();
         let badges = ConsumerName::parse("badges").expect("a name");
         let at = Timestamp::from_millis;
-        store.claim(&badges, "host\u{1b}1", Start::Earliest, at(0), 10_000).expect("claimed");
+        store.claim(&badges, "host\u{202e}1", Start::Earliest, at(0), 10_000).expect("claimed");
         let consumers = store.consumers().expect("one");
         let lines = table(&rows(&consumers, at(9_999)));
-        assert!(lines[1].contains(r"host\u{1b}1  1970-01-01T00:00:10.000Z"), "{}", lines[1]);
+        assert!(lines[1].contains(r"host\u{202e}1  1970-01-01T00:00:10.000Z"), "{}", lines[1]);
         let lines = table(&rows(&consumers, at(10_000)));
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>(),
@@ -104,7 +104,7 @@ mod tests {
         let object = object(&consumers[0], at(1));
         assert_eq!(
             (&object["run_by"], &object["start"]),
-            (&"host\u{1b}1".into(), &"earliest".into())
+            (&"host\u{202e}1".into(), &"earliest".into())
         );
     }
 }

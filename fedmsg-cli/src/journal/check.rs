@@ -280,3 +280,49 @@ impl Progress {
         let _ = write!(io::stderr().lock(), "\r\u{1b}[K{text}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fedmsg::StreamName;
+    use fedmsg::envelope::Epoch;
+    use fedmsg::journal::{BrokenLink, Damage, Range};
+
+    #[test]
+    fn the_worst_of_several_journals_is_the_exit_code() {
+        let (damage, key, policy) = (Code::Trouble, Code::RefusedSignature, Code::RefusedPolicy);
+        for (one, other, expected) in [
+            (Code::Ok, Code::Ok, Code::Ok),
+            (Code::Ok, policy, policy),
+            (policy, key, key),
+            (key, damage, damage),
+            (damage, Code::Ok, damage),
+        ] {
+            assert_eq!(worse(one, other), expected);
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_has_its_line_and_a_good_journal_has_one() {
+        let epoch = Epoch::parse("01997530-0000-7000-8000-000000000001").expect("an epoch");
+        let stream = StreamName::parse("a.b/0").expect("a stream");
+        let place = Place { stream, folder: "/j".into() };
+        let mut report = Report::default();
+        report.ranges.push(Range { epoch, first: 0, last: 9 });
+        let good = Looked { report: report.clone(), verifier: None };
+        let line = "a.b/0: good: 1 epoch, 0 segments, 0 records, signatures left out";
+        assert_eq!((good.lines(&place), good.code()), (vec![line.to_owned()], Code::Ok));
+
+        report.damage.push(Damage { epoch, from: 3, to: 4, path: "/j/\u{1b}x.seg".into() });
+        report.broken_links.push(BrokenLink { epoch, i: 7, why: "its form is wrong".into() });
+        let bad = Looked { report, verifier: None };
+        let lines = bad.lines(&place);
+        assert_eq!((lines.len(), bad.code()), (2, Code::Trouble));
+        let end =
+            format!("damage: numbers 3 to 4 of epoch {epoch} cannot be read in /j/\\u{{1b}}x.seg");
+        assert!(lines[0].ends_with(&end), "{}", lines[0]);
+        assert!(lines[1].ends_with("its form is wrong"), "{}", lines[1]);
+        let object: serde_json::Value = serde_json::from_str(&bad.object(&place)).expect("JSON");
+        assert_eq!((&object["damaged"], &object["verified"]), (&true.into(), &json!(null)));
+    }
+}

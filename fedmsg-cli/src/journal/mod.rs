@@ -205,3 +205,33 @@ pub(crate) fn reader_of(state: &Path, stream: &StreamName) -> Option<Reader> {
     let folder = places::slot_of(state, stream).join("journal");
     folder.is_dir().then(|| Reader::new(places::disk(), &folder))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn a_journal_is_named_by_its_stream_or_by_its_folder() {
+        for (arguments, is_good) in [
+            ("list", true),
+            ("check", true),
+            ("check a.b/0 a.b/1 --json", true),
+            ("check a.b/0 --folder x", false),
+            ("check a.b", false),
+            ("cat", false),
+            ("cat a.b/0", true),
+            ("cat --folder x", true),
+            ("cat a.b/0 --json --raw", false),
+            ("cat a.b/0 --epoch 7", false),
+            ("export a.b/0 file", true),
+            ("export --folder x --file file", true),
+            ("export a.b/0 file --file file", false),
+            ("import", true),
+            ("import file --folder x", true),
+        ] {
+            let line = ["fedmsg", "journal"].into_iter().chain(arguments.split(' '));
+            assert_eq!(Cli::try_parse_from(line).is_ok(), is_good, "{arguments}");
+        }
+    }
+}

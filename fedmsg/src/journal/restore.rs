@@ -64,9 +64,13 @@ impl Restore {
             }
             _ => {}
         }
-        let mut beside = folder.as_os_str().to_owned();
-        beside.push(IMPORT);
-        let beside = PathBuf::from(beside);
+        let Some(mut name) = folder.file_name().map(ToOwned::to_owned) else {
+            let error =
+                io::Error::new(io::ErrorKind::InvalidInput, "a folder with a name is expected");
+            return Err(io_error("making", folder)(error));
+        };
+        name.push(IMPORT);
+        let beside = folder.with_file_name(name);
         remove(&beside).map_err(io_error("removing", &beside))?;
         let journal = Journal::open(Arc::new(Unsynced(OsDisk)), &beside, stream, settings)?;
         Ok(Restore {
@@ -143,10 +147,8 @@ impl Restore {
         disk.sync_folder(&self.beside)?;
         // An empty folder is replaced, one with something in it is not.
         fs::rename(&self.beside, &self.folder)?;
-        match self.folder.parent() {
-            Some(above) => disk.sync_folder(above),
-            None => Ok(()),
-        }
+        let above = self.folder.parent().filter(|above| !above.as_os_str().is_empty());
+        disk.sync_folder(above.unwrap_or(Path::new(".")))
     }
 
     fn end_part(&mut self) -> Result<(), JournalError> {
