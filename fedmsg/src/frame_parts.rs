@@ -125,11 +125,11 @@ words! {
         UnknownStream = "unknown-stream",
         /// The holder has nothing of this epoch.
         UnknownEpoch = "unknown-epoch",
-        /// All that was asked for is gone by retention.
+        /// The first number that was asked for is gone by retention.
         Trimmed = "trimmed",
         /// The asker may not.
         Denied = "denied",
-        /// Not now: ask again later.
+        /// Not now: ask again later, or another holder, which may have what is damaged here.
         Busy = "busy",
         /// More than the bounds allow.
         TooLarge = "too-large",
