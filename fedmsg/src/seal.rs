@@ -176,9 +176,16 @@ pub struct Checked {
     /// The caller gave the identifier, so a retry is to be recognised.
     pub(crate) idempotent: bool,
     pub(crate) username: Option<String>,
+    written_max: usize,
 }
 
 impl Checked {
+    /// The most bytes that its second frame can have, the signature included; at most
+    /// [`ENVELOPE_BYTES_MAX`](limits::ENVELOPE_BYTES_MAX).
+    pub fn written_max(&self) -> usize {
+        self.written_max
+    }
+
     /// The bytes that count against a queue's bound.
     pub fn len(&self) -> usize {
         let headers: usize =
@@ -219,7 +226,7 @@ pub fn check(
     };
     let msg = text("msg", draft.body)?;
     let ext = draft.ext.map(|ext| text("ext", ext)).transpose()?;
-    let checked = Checked {
+    let mut checked = Checked {
         msg,
         ext,
         headers: draft.headers,
@@ -227,8 +234,9 @@ pub fn check(
         msg_id: draft.msg_id.unwrap_or_else(fresh_id),
         username: draft.username,
         topic,
+        written_max: 0,
     };
-    check_lengths(&checked)?;
+    checked.written_max = check_lengths(&checked)?;
     Ok(checked)
 }
 
@@ -237,7 +245,8 @@ fn one_line(text: &str) -> String {
     text.chars().filter(|c| *c >= ' ').collect()
 }
 
-fn check_lengths(checked: &Checked) -> Result<(), SealError> {
+/// Whether everything is within its bounds; and the most bytes that the second frame can have.
+fn check_lengths(checked: &Checked) -> Result<usize, SealError> {
     let sum = |(name, value): (&String, &String)| written_len(name) + written_len(value) + 2;
     let optional = |text: &Option<String>| text.as_deref().map_or(0, written_len);
     // Everything else: head, numbers, names of members, topic, and the longest signature.
@@ -264,7 +273,7 @@ fn check_lengths(checked: &Checked) -> Result<(), SealError> {
         return Err(too_long(("msg_id".to_owned(), 0, limits::MSG_ID_BYTES_MAX)));
     }
     let beyond = bounds.into_iter().find(|(_, is, most)| is > most);
-    beyond.map_or(Ok(()), |bound| Err(too_long(bound)))
+    beyond.map_or(Ok(total), |bound| Err(too_long(bound)))
 }
 
 /// How many bytes a text has as a JSON string, the quotes included.

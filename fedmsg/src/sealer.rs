@@ -151,6 +151,11 @@ impl Sealer {
             records.push(record);
         }
         sign_tree(&self.key, &leaves, &mut records);
+        let within = |(draft, record): (&Checked, &Vec<u8>)| record.len() <= draft.written_max();
+        debug_assert!(
+            drafts.iter().zip(&records).all(within),
+            "a frame is longer than was promised"
+        );
         let parts = drafts.iter().zip(records).zip(leaves).zip(first..);
         sealed.extend(parts.map(|(((draft, record), leaf), i)| Sealed {
             wire: Wire { topic: bytes_of(&draft.topic), envelope: record.into() },

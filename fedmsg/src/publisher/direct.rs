@@ -68,9 +68,7 @@ impl Direct {
         }
         match self.store(records) {
             Ok(records) => {
-                for sealed in &records {
-                    self.send(&sealed.wire);
-                }
+                self.send_all(&records);
                 let epoch = self.writer.sealer.epoch();
                 for (i, msg_id, answer) in waiting {
                     let receipt = self.writer.shared.receipt(epoch, i, msg_id, None);
@@ -121,9 +119,7 @@ impl Direct {
             }
             Some(Ok(records)) => {
                 tracing::info!(%stream, "the journal takes messages again");
-                for sealed in &records {
-                    self.send(&sealed.wire);
-                }
+                self.send_all(&records);
                 self.writer.announce();
             }
         }
@@ -178,9 +174,7 @@ impl Direct {
     fn end(mut self) {
         // The disk gets one more chance before the last words.
         let last_chance = self.keeping.as_mut().and_then(|k| k.retry(Clock::wall(), u64::MAX));
-        for sealed in last_chance.and_then(Result::ok).unwrap_or_default() {
-            self.send(&sealed.wire);
-        }
+        self.send_all(&last_chance.and_then(Result::ok).unwrap_or_default());
         let kept = self.keeping.as_ref().filter(|keeping| keeping.is_degraded());
         let end = kept.and_then(Keeping::end).unwrap_or(self.writer.sealer.last());
         let beat = self.writer.heartbeat_at(end, State::Closed);
@@ -197,6 +191,14 @@ impl Direct {
         {
             tracing::warn!(%error, %stream, "closing the journal");
         }
+    }
+
+    /// Shows messages to everybody: from here on they are published.
+    fn send_all(&mut self, records: &[Sealed]) {
+        for sealed in records {
+            self.send(&sealed.wire);
+        }
+        self.writer.count_published(records.len());
     }
 
     fn send(&mut self, wire: &Wire) {

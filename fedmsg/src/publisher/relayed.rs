@@ -129,13 +129,14 @@ impl Relayed {
     /// Seals what is due. Nothing is sealed while too much waits for relays: then the queue fills up, and
     /// callers wait or fail.
     fn seal(&mut self) {
-        if self.log.len() >= QUEUE_MESSAGES || self.log_bytes >= QUEUE_BYTES {
+        if self.is_full() {
             self.drop_for_the_slowest();
-            if self.log.len() >= QUEUE_MESSAGES || self.log_bytes >= QUEUE_BYTES {
+            if self.is_full() {
                 return;
             }
         }
         let (outgoing, retries) = self.writer.seal_due(TREE_LEAVES_MAX);
+        self.writer.count_published(outgoing.len());
         for message in outgoing {
             self.append(message.sealed, message.msg_id, Some(message.answer));
         }
@@ -150,6 +151,10 @@ impl Relayed {
                 }
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.log.len() >= QUEUE_MESSAGES || self.log_bytes >= QUEUE_BYTES
     }
 
     fn append(&mut self, sealed: Sealed, msg_id: String, answer: Option<Answer>) {
@@ -402,7 +407,11 @@ impl Relayed {
             None => u64::MAX,
         });
         let due = Duration::from_millis(due.min().unwrap_or(u64::MAX).min(1_000));
-        due.min(self.writer.pause())
+        // While there is no room, what waits to be sealed is no reason to hurry: only an answer helps.
+        match self.is_full() {
+            true => due.min(self.writer.heartbeat_pause()),
+            false => due.min(self.writer.pause()),
+        }
     }
 
     fn has_news(&self, relay: &Relay) -> bool {

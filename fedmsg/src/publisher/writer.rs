@@ -9,15 +9,16 @@ use std::time::Duration;
 use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
-use crate::limits::TREE_LEAVES_MAX;
+use crate::limits::{
+    ENVELOPE_BYTES_MAX, JOURNAL_BATCH_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, TREE_LEAVES_MAX,
+};
 use crate::merkle::Leaf;
 use crate::pacing::{Budget, Due, Pacer};
 use crate::record::{Level, State};
 use crate::seal::{Checked, SealError, Sealed, Sealer};
 
-/// No more is sealed in one go when it has so many bytes; one message more still fits into one append of a
-/// journal.
-const SEALED_BYTES: usize = 2 << 20;
+/// What a record has in a journal beside its envelope.
+const RECORD_REST_BYTES: usize = JOURNAL_RECORD_BYTES_MAX - ENVELOPE_BYTES_MAX;
 
 /// Most drafts that are out of the queue and not sealed.
 const WAITING_MAX: usize = 16 * TREE_LEAVES_MAX;
@@ -88,12 +89,17 @@ impl Writer {
         }
         let (mut tree, mut answers, mut retries) = (Vec::new(), Vec::new(), Vec::new());
         let next = self.sealer.last().0 + 1;
-        let mut bytes = 0;
+        // What is sealed together is appended together, and must fit: a batch that no journal takes could not
+        // be taken back.
+        let mut room = JOURNAL_BATCH_BYTES_MAX;
         while tree.len() < most
-            && bytes < SEALED_BYTES
+            && let Some(left) = self
+                .waiting
+                .front()
+                .and_then(|job| room.checked_sub(job.message.written_max() + RECORD_REST_BYTES))
             && let Some(Job { message, answer }) = self.waiting.pop_front()
         {
-            bytes += message.len();
+            room = left;
             match self.recognise(&message, next + tree.len() as u64) {
                 Known::New => {
                     answers.push((message.msg_id.clone(), answer));
@@ -109,12 +115,16 @@ impl Writer {
         let sealed = self.sealer.seal(&tree, Clock::wall());
         if !sealed.is_empty() {
             self.pacer.sealed(self.clock.micros());
-            self.shared.counts.published.fetch_add(sealed.len() as u64, Ordering::Relaxed);
         }
         let outgoing = sealed.into_iter().zip(answers);
         let outgoing =
             outgoing.map(|(sealed, (msg_id, answer))| Outgoing { sealed, msg_id, answer });
         (outgoing.collect(), retries)
+    }
+
+    /// So many messages were published.
+    pub(super) fn count_published(&self, count: usize) {
+        self.shared.counts.published.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Whether the caller's own identifier was seen before; a new one is to get number `i`.
@@ -170,23 +180,26 @@ impl Writer {
         std::mem::take(&mut self.announcing)
     }
 
+    /// How long no heartbeat is due.
+    pub(super) fn heartbeat_pause(&self) -> Duration {
+        let now = self.clock.micros();
+        Duration::from_micros(until(self.pacer.heartbeat_due(now), now))
+    }
+
     /// How long nothing has to be done here.
     pub(super) fn pause(&self) -> Duration {
         let now = self.clock.micros();
-        let until = |due| match due {
-            Due::Now => 0,
-            Due::At(time) => time.saturating_sub(now),
-        };
-        let beat = until(self.pacer.heartbeat_due(now));
         let seal = match self.pacer.look_at(now) {
             Some(time) => {
                 self.shared.writer_looks.store(true, Ordering::SeqCst);
                 let full = self.backlog() >= TREE_LEAVES_MAX;
                 if full { 0 } else { time.saturating_sub(now) }
             }
-            None => self.pacer.seal_due(self.backlog(), now).map_or(u64::MAX, until),
+            None => {
+                self.pacer.seal_due(self.backlog(), now).map_or(u64::MAX, |due| until(due, now))
+            }
         };
-        Duration::from_micros(beat.min(seal))
+        self.heartbeat_pause().min(Duration::from_micros(seal))
     }
 
     /// The publisher cannot go on: whoever waits is told.
@@ -202,5 +215,13 @@ impl Writer {
         for job in std::mem::take(&mut self.waiting) {
             self.shared.answer(job.answer, Err(why.clone()));
         }
+    }
+}
+
+/// How long something is not due.
+fn until(due: Due, now: u64) -> u64 {
+    match due {
+        Due::Now => 0,
+        Due::At(time) => time.saturating_sub(now),
     }
 }

@@ -70,6 +70,7 @@ fn a_receipt_says_local_and_the_stream_goes_on_in_its_epoch() {
 fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
     for seed in 0..40 {
         let (bus, disk) = (Bus::new(), MemoryDisk::new());
+        let subscriber = bus.subscriber(&["app"]);
         let publisher = open(&bus, &disk);
         publish(&publisher, 0).expect("stored");
         // Every call from here on may be the last one.
@@ -91,6 +92,29 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
         for (n, receipt) in &acknowledged {
             let place = (receipt.epoch.to_string(), receipt.i, *n);
             assert!(kept.contains(&place), "seed {seed}: {place:?} is gone");
+        }
+        // Nobody has seen what is not there: not in a message, and not in a heartbeat.
+        let mut delivered = Vec::new();
+        while delivered.last().is_none_or(|(_, n)| *n != 1_000) {
+            match subscriber.recv(Some(PATIENCE)).expect("an event") {
+                Event::Message(message) => {
+                    let body: serde_json::Value = message.body().expect("JSON");
+                    let place = (message.epoch().to_string(), message.i());
+                    delivered.push((place, body["n"].as_u64().expect("a number")));
+                }
+                // What was stored and not shown yet when the power went is in the journal alone.
+                Event::Gap(gap) => {
+                    let stored =
+                        |i| kept.iter().any(|(e, n, _)| (e, *n) == (&gap.epoch.to_string(), i));
+                    assert!((gap.from..=gap.to).all(stored), "seed {seed}: {gap:?}");
+                }
+                Event::Fork(fork) => panic!("seed {seed}: {fork:?}"),
+                _ => {}
+            }
+        }
+        for ((epoch, i), n) in &delivered {
+            let place = (epoch.clone(), *i, *n);
+            assert!(kept.contains(&place), "seed {seed}: {place:?} was shown and is gone");
         }
         let used = acknowledged.iter().any(|(_, r)| (r.epoch, r.i) == (next.epoch, next.i));
         assert!(!used, "seed {seed}: a number was given out twice");
@@ -164,4 +188,25 @@ fn a_journal_whose_end_is_torn_is_followed_by_a_new_epoch() {
     assert!(matches!(journal.expect("opens").continuity(), Continuity::Broken(_)));
     let next = publish(&open(&bus, &disk), 2).expect("stored");
     assert!(next.epoch > stored.epoch, "the number of a damaged record is never used again");
+}
+
+#[test]
+fn a_flood_of_messages_that_grow_when_they_are_written_is_stored_in_parts() {
+    let (bus, disk) = (Bus::new(), MemoryDisk::new());
+    let publisher = open(&bus, &disk);
+    // Twice as long on the wire as in memory, and now and then one as long as a message may be.
+    let quotes = "\"".repeat(4_000);
+    let tickets: Vec<_> = (0..1_500)
+        .map(|n| {
+            let long = if n % 400 == 0 { "x".repeat(1_000_000) } else { String::new() };
+            let draft = Draft::new("app.n").body(&json!({ "n": n, "long": long }));
+            publisher.enqueue(draft.header("quotes", &quotes)).expect("queued")
+        })
+        .collect();
+    for (n, ticket) in tickets.into_iter().enumerate() {
+        let receipt = ticket.wait().unwrap_or_else(|error| panic!("message {n}: {error}"));
+        assert_eq!(receipt.i, n as u64 + 1);
+    }
+    let counted = publisher.metrics();
+    assert_eq!(counted.published, 1_500);
 }
