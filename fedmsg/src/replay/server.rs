@@ -113,8 +113,6 @@ impl<P: Fn(Wire) -> bool> Server<P> {
                 self.take(&asked);
             }
             work_left = self.work();
-            let counts = self.holder.counts();
-            *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         }
     }
 
@@ -163,6 +161,9 @@ impl<P: Fn(Wire) -> bool> Server<P> {
     }
 
     fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) -> usize {
+        // Counted before it is sent: whoever has an answer finds it in the counts.
+        let counts = self.holder.counts();
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         let mut bytes = 0;
         for reply in replies {
             let frames = Answer { id: id.clone(), reply }.encode();
