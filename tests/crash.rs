@@ -30,7 +30,7 @@ fn a_killed_publisher_goes_on_where_it_was() {
     tail.term();
     let (code, _, said) = tail.end();
     assert_eq!(code, 143);
-    assert!(!said.iter().any(|line| line.contains("missing") || line.contains("fork")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("lost") || line.contains("fork")), "{said:?}");
 }
 
 #[test]

@@ -104,5 +104,5 @@ fn the_summary_counts() {
     let (code, out, errors) = tail.end();
     assert_eq!((code, out.len()), (0, 3));
     let last = errors.last().expect("a summary");
-    assert_eq!(last, "received 3 verified 3 rejected 0 missing 0 stale 0");
+    assert_eq!(last, "received 3 verified 3 rejected 0 lost 0 stale 0");
 }

@@ -34,7 +34,7 @@ pub struct Counts {
     /// Of these, verified ones that may be old traffic.
     pub stale: u64,
     /// Messages that did not come.
-    pub missing: u64,
+    pub lost: u64,
     /// Streams that contradicted themselves.
     pub forks: u64,
     /// Items that were printed.
@@ -46,23 +46,23 @@ pub struct Counts {
 impl Counts {
     /// Whether `--strict` has something to tell.
     pub fn is_trouble(&self) -> bool {
-        self.missing > 0 || self.forks > 0 || self.rejected > 0
+        self.lost > 0 || self.forks > 0 || self.rejected > 0
     }
 
     /// The one line of `--summary`.
     pub fn line(&self) -> String {
-        let Counts { received, verified, rejected, missing, stale, .. } = self;
+        let Counts { received, verified, rejected, lost, stale, .. } = self;
         format!(
-            "received {received} verified {verified} rejected {rejected} missing {missing} stale {stale}"
+            "received {received} verified {verified} rejected {rejected} lost {lost} stale {stale}"
         )
     }
 
     /// The one line of `--summary` for machines.
     pub fn json(&self) -> String {
-        let Counts { received, verified, rejected, missing, stale, forks, printed, jq_failures } =
+        let Counts { received, verified, rejected, lost, stale, forks, printed, jq_failures } =
             self;
         format!(
-            r#"{{"received":{received},"verified":{verified},"rejected":{rejected},"missing":{missing},"stale":{stale},"forks":{forks},"printed":{printed},"jq_failures":{jq_failures}}}"#
+            r#"{{"received":{received},"verified":{verified},"rejected":{rejected},"lost":{lost},"stale":{stale},"forks":{forks},"printed":{printed},"jq_failures":{jq_failures}}}"#
         )
     }
 }
@@ -212,7 +212,7 @@ impl Tail {
             Event::Message(_) => counts.verified += 1,
             Event::Stale(_) => counts.stale += 1,
             Event::Rejected(_) => counts.rejected += 1,
-            Event::Gap(gap) => counts.missing += gap.count(),
+            Event::Lost(lost) => counts.lost += lost.count(),
             Event::Fork(_) => counts.forks += 1,
             _ => {}
         }
@@ -258,7 +258,8 @@ impl Tail {
 /// Tells troubles and changes to the log.
 fn tell(event: &Event, unverified: Unverified) {
     match event {
-        Event::Gap(gap) => warn!("{gap}"),
+        Event::Lost(lost) => warn!("{lost}"),
+        Event::Stalled(stalled) => warn!("{stalled}"),
         Event::Fork(fork) => error!("{fork}"),
         Event::Rejected(rejected) => tell_rejected(rejected, unverified),
         Event::Stale(message) if unverified == Unverified::Hide => warn!(
@@ -300,7 +301,7 @@ mod tests {
     use crate::options::ModeOptions;
     use crate::render::{COLUMNS, Look};
     use crate::testing::{self, Bus};
-    use fedmsg::event::Gap;
+    use fedmsg::event::{Lost, LostReason};
     use fedmsg::topic::Naming;
 
     fn tail(change: impl FnOnce(&mut Options)) -> Tail {
@@ -322,7 +323,7 @@ mod tests {
         let _lost = message();
         let last = message();
         let (stream, epoch) = (first.verified.stream().clone(), first.verified.epoch());
-        events.push(Event::Gap(Gap::new(stream, epoch, 4, 5)));
+        events.push(Event::Lost(Lost::new(stream, epoch, (4, 5), LostReason::Absent)));
         events.push(Event::Message(last));
         events.push(Event::Stale(first));
         events.push(Event::Rejected(bus.forged(testing::draft("a.b", "{}"))));
@@ -341,10 +342,10 @@ mod tests {
     fn a_tail_prints_what_is_verified_and_counts_everything() {
         let mut tail = tail(|_| {});
         assert_eq!(follow(&mut tail, events()), (End::Closed, "1\n2\n3\n6\n7\n".into()));
-        let line = "received 6 verified 4 rejected 1 missing 2 stale 1";
+        let line = "received 6 verified 4 rejected 1 lost 2 stale 1";
         assert_eq!(tail.counts().line(), line);
         let json: serde_json::Value = serde_json::from_str(&tail.counts().json()).expect("JSON");
-        assert_eq!((&json["missing"], &json["printed"]), (&2.into(), &5.into()));
+        assert_eq!((&json["lost"], &json["printed"]), (&2.into(), &5.into()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ Examples:
   fedmsg-tail --filter '.headers.severity == \"error\"' --pretty
   fedmsg-tail git.commit --query msg.repo,msg.author
   fedmsg-tail --count 1 --timeout 10s bodhi         wait for one message: exit code 0, or 4
-  fedmsg-tail --strict --summary >/dev/null         watch for gaps, forks and rejections: exit code 3
+  fedmsg-tail --strict --summary >/dev/null         watch for losses, forks and rejections: exit code 3
   fedmsg-tail --format '%T %u %t %S'
 
 A pattern is made of tokens: `*` is exactly one, `>` at the end one or more; `a.b` is a.b and all below
@@ -24,7 +24,7 @@ Programs of --filter and --map, and paths of --query, see the message: .topic .m
 .timestamp .i … They are in the jq language, without clock, environment and other inputs.
 
 Exit codes: 0 success (also when the reader of stdout goes away) · 1 failure · 2 wrong command line ·
-3 gaps, forks or rejections under --strict · 4 the time of --timeout was over before --count messages, or
+3 losses, forks or rejections under --strict · 4 the time of --timeout was over before --count messages, or
 any at all, were printed · 130, 143 ended by SIGINT, SIGTERM";
 
 /// Show the verified messages of a fedmsg bus
@@ -100,7 +100,7 @@ pub struct Options {
     #[arg(long, help_heading = "When to stop")]
     pub strict: bool,
 
-    /// At the end say on stderr how many were received, verified, rejected, missing, stale
+    /// At the end say on stderr how many were received, verified, rejected, lost, stale
     #[arg(long, help_heading = "When to stop")]
     pub summary: bool,
 }

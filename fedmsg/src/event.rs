@@ -17,12 +17,18 @@ use crate::timestamp::Timestamp;
 pub enum Event {
     /// A verified message, in order.
     Message(Message),
-    /// Messages of a stream did not come.
-    Gap(Gap),
+    /// Messages of a stream are lost: nobody who could have them has them.
+    Lost(Lost),
+    /// A stream stands still: what it lacks exists, and cannot be fetched now. Said once, until it goes on.
+    Stalled(Stalled),
     /// A stream contradicts itself; it is not handed on until its next epoch.
     Fork(Fork),
     /// A verified message of a stream that nobody shows to be alive: perhaps old traffic, sent again.
     Stale(Message),
+    /// A message that was asked for outside of the order of its stream.
+    Late(Message),
+    /// A message that was asked for outside of the order of its stream is not to be had.
+    Unfetched(Unfetched),
     /// A message was refused.
     Rejected(Rejected),
     /// A heartbeat or a genesis record; only for subscribers that ask for them.
@@ -45,12 +51,14 @@ pub struct Message {
     pub endpoint: Identity,
     /// When it came, by the clock here.
     pub received: Timestamp,
+    /// Whether it was fetched from a holder because it had not come by itself.
+    pub replayed: bool,
 }
 
 impl Message {
     /// A message that came from this endpoint at this time.
     pub fn new(verified: Verified, endpoint: Identity, received: Timestamp) -> Message {
-        Message { verified, endpoint, received }
+        Message { verified, endpoint, received, replayed: false }
     }
 
     /// Whether its time differs by more than 300 s from the clock here. A flag, never a reason to drop it.
@@ -67,36 +75,134 @@ impl Deref for Message {
     }
 }
 
-/// Messages `from` to `to` of an epoch did not come.
+/// Why messages are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// The stream has no replay holder: what does not come by itself cannot be fetched.
+    NoHolder,
+    /// The publisher says, signed, that it keeps them no more, or never did.
+    NotKept,
+    /// Every configured holder has answered, and none has them.
+    Absent,
+}
+
+impl LostReason {
+    /// All of them.
+    pub const ALL: &'static [LostReason] =
+        &[LostReason::NoHolder, LostReason::NotKept, LostReason::Absent];
+
+    /// The name in logs, JSON and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LostReason::NoHolder => "no_holder",
+            LostReason::NotKept => "not_kept",
+            LostReason::Absent => "absent",
+        }
+    }
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LostReason::NoHolder => {
+                "no `replay` address is configured for this stream, so they cannot be fetched"
+            }
+            LostReason::NotKept => "the publisher keeps them no more",
+            LostReason::Absent => "every holder was asked, and none has them",
+        })
+    }
+}
+
+/// Messages `from` to `to` of an epoch are lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Gap {
+pub struct Lost {
     /// The stream.
     pub stream: StreamName,
     /// The epoch.
     pub epoch: Epoch,
-    /// The first missing number.
+    /// The first lost number.
     pub from: u64,
-    /// The last missing number.
+    /// The last lost number.
     pub to: u64,
+    /// Why.
+    pub reason: LostReason,
 }
 
-impl Gap {
-    /// The gap from `from` to `to`, both missing.
-    pub fn new(stream: StreamName, epoch: Epoch, from: u64, to: u64) -> Gap {
-        Gap { stream, epoch, from, to }
+impl Lost {
+    /// The loss of `from` to `to`, both included.
+    pub fn new(
+        stream: StreamName,
+        epoch: Epoch,
+        (from, to): (u64, u64),
+        reason: LostReason,
+    ) -> Lost {
+        Lost { stream, epoch, from, to, reason }
     }
 
-    /// How many messages are missing; never 0.
+    /// How many messages are lost; never 0.
     pub fn count(&self) -> u64 {
         self.to.saturating_sub(self.from) + 1
     }
 }
 
-impl fmt::Display for Gap {
+impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gap { stream, epoch, from, to } = self;
-        write!(f, "gap in {stream}: {} missing, {from} to {to} of epoch {epoch}", self.count())
+        let Lost { stream, epoch, from, to, reason } = self;
+        write!(
+            f,
+            "lost {} of {stream}: numbers {from} to {to} of epoch {epoch}; {reason}",
+            self.count()
+        )
+    }
+}
+
+/// A stream stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stalled {
+    /// The stream.
+    pub stream: StreamName,
+    /// What is in the way.
+    pub why: String,
+}
+
+impl Stalled {
+    pub(crate) fn new(stream: StreamName, why: String) -> Stalled {
+        Stalled { stream, why }
+    }
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stalled { stream, why } = self;
+        write!(f, "{stream} stands still, and goes on when what it lacks can be fetched: {why}")
+    }
+}
+
+/// A single message that no holder has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfetched {
+    /// The stream.
+    pub stream: StreamName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The number.
+    pub i: u64,
+}
+
+impl Unfetched {
+    pub(crate) fn new(stream: StreamName, epoch: Epoch, i: u64) -> Unfetched {
+        Unfetched { stream, epoch, i }
+    }
+}
+
+impl fmt::Display for Unfetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unfetched { stream, epoch, i } = self;
+        write!(f, "number {i} of epoch {epoch} of {stream} is not to be had any more")
     }
 }
 
@@ -226,7 +332,7 @@ pub struct EpochChange {
     /// The first number that is awaited.
     pub next: u64,
     /// Whether the genesis record ties this epoch to the end of the one before, so that nothing can be
-    /// missing in between without a [`Gap`].
+    /// missing in between without a [`Lost`].
     pub proven: bool,
 }
 

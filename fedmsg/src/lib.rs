@@ -59,6 +59,7 @@ pub mod json;
 pub mod keys;
 pub mod limits;
 pub mod merkle;
+pub mod need;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod open;
@@ -67,8 +68,10 @@ mod planted;
 pub mod policy;
 pub mod publisher;
 mod queue;
+pub mod reception;
 pub mod record;
 pub mod rejection;
+pub mod repair;
 pub mod replay;
 pub mod seal;
 mod sealer;
@@ -84,7 +87,7 @@ pub mod trust;
 
 pub use config::Config;
 pub use endpoint::Endpoint;
-pub use event::{Event, Gap, Message};
+pub use event::{Event, Lost, Message};
 pub use identity::{Identity, StreamName};
 pub use keys::KeyId;
 pub use publisher::{PublishError, Publisher, Receipt};

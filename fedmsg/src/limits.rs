@@ -43,6 +43,37 @@ pub const HEADER_VALUE_BYTES_MAX: usize = 4_096;
 pub const FRESH_MS_MAX: u64 = 300_000;
 /// A hole is declared a gap after this time, in milliseconds, or by the next heartbeat.
 pub const HOLE_MS_MAX: u64 = 250;
+/// What a reader needs of a stream is asked for anew after this time, in milliseconds, if it has not come.
+pub const NEED_MS: u64 = 1_000;
+/// Needs of one stream that wait for their turn; what finds no room is needed again later.
+pub const NEEDS_OF_STREAM_MAX: usize = 8;
+/// Requests of a reader that are on their way to holders.
+pub const FLIGHTS_MAX: usize = 64;
+/// Requests of a reader that are on their way to one holder.
+pub const FLIGHTS_OF_HOLDER_MAX: usize = 4;
+/// Bytes of answers that wait for a reader; then holders are not read from until it has taken some.
+pub const ANSWERS_WAITING_BYTES_MAX: usize = 16 << 20;
+/// A request of which nothing more has come for this time, in milliseconds, is given up.
+pub const ASK_MS_MAX: u64 = 2_000;
+/// Shortest and longest time for which a holder that failed is left alone, in milliseconds, before jitter.
+pub const RETRY_MS_MIN: u64 = 100;
+/// See [`RETRY_MS_MIN`].
+pub const RETRY_MS_MAX: u64 = 30_000;
+/// A holder that gave what is not true is left alone for this time, in milliseconds.
+pub const BLAME_MS: u64 = 60_000;
+/// Holders are asked for their streams again after this time, in milliseconds, where that is wanted.
+pub const LIST_AGAIN_MS: u64 = 10_000;
+/// What is fetched without success for this time, in milliseconds, is said to stand still.
+pub const STALL_MS: u64 = 10_000;
+/// How long, in milliseconds, it is waited for holders that are silent where one has answered and nothing
+/// signed shows that there is more to have.
+pub const SOFT_MS: u64 = 30_000;
+/// Separate spans of numbers in one search; further ones are joined to their neighbour.
+pub const ABSENT_SPANS_MAX: usize = 1_024;
+/// A stream that was silent for this time, in milliseconds, is asked for: three heartbeats are missing.
+pub const SILENT_MS: u64 = 3 * HEARTBEAT_IDLE_MS;
+/// A stream that stays silent is asked for again after this time, in milliseconds.
+pub const LOOK_AGAIN_MS: u64 = 60_000;
 /// A number this far ahead of the next expected one moves nothing until a signed heartbeat confirms it.
 pub const FAR_JUMP: u64 = 10_000_000;
 /// Time between heartbeats of an idle publisher, in milliseconds.

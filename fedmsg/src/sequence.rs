@@ -1,24 +1,108 @@
 //! All streams of a reader together: each in its own order, within one budget for what is held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
-use crate::envelope::Kind;
+use crate::envelope::{Epoch, Kind};
 use crate::event::{Event, Message};
+use crate::frames::Range;
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
+use crate::need::Need;
 use crate::open::{Place, Record};
+pub use crate::stream::Begin;
 use crate::stream::{Item, SequenceCounts, Sink, Stream};
+
+/// Says of a stream whether somebody may have what does not come by itself.
+type Repairable = Box<dyn Fn(&StreamName) -> bool + Send>;
+/// Says where a stream that is new here is taken up.
+type Beginning = Box<dyn Fn(&StreamName) -> Begin + Send>;
 
 /// Puts verified records into order, stream by stream. Time is an argument: milliseconds of a clock that
 /// never goes back.
-#[derive(Debug, Default)]
+///
+/// What does not come by itself is [needed](Sequencer::needs) where somebody may have it, and otherwise
+/// declared lost. Whoever fetches it gives it back by [`take`](Sequencer::take), or says that nobody has it
+/// by [`absent`](Sequencer::absent).
+#[derive(Default)]
 pub struct Sequencer {
     streams: HashMap<StreamName, Stream>,
-    waiting: HashSet<StreamName>,
+    waiting: BTreeSet<StreamName>,
     sink: Sink,
+    repairable: Option<Repairable>,
+    beginning: Option<Beginning>,
+    looked: u64,
 }
 
+/// How often it is looked which streams are silent, in milliseconds.
+const LOOK_MS: u64 = 1_000;
+
 impl Sequencer {
+    /// Says of which streams something can be fetched; of none without this.
+    pub fn set_repairable(&mut self, repairable: impl Fn(&StreamName) -> bool + Send + 'static) {
+        for (name, stream) in &mut self.streams {
+            stream.set_repairable(repairable(name));
+        }
+        self.repairable = Some(Box::new(repairable));
+    }
+
+    /// Says where new streams are taken up; `Live` without this.
+    pub fn set_beginning(&mut self, beginning: impl Fn(&StreamName) -> Begin + Send + 'static) {
+        self.beginning = Some(Box::new(beginning));
+    }
+
+    /// Takes up a stream of which nothing has come yet.
+    pub fn begin(&mut self, name: &StreamName, now: u64) {
+        if !self.streams.contains_key(name) {
+            self.with_stream(name, now, |stream, sink| stream.tick(now, sink));
+        }
+    }
+
+    /// What the streams need since the last call.
+    pub fn needs(&mut self) -> std::vec::Drain<'_, Need> {
+        self.sink.needs.drain(..)
+    }
+
+    /// No holder has these numbers of a stream.
+    pub fn absent(&mut self, name: &StreamName, epoch: Epoch, span: (u64, u64), now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.absent(epoch, span, now, sink));
+    }
+
+    /// No holder has more of this epoch than up to a number.
+    pub fn rest_over(&mut self, name: &StreamName, epoch: Epoch, upto: u64, now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.rest_over(epoch, upto, now, sink));
+    }
+
+    /// No holder has the record that opens this epoch.
+    pub fn no_genesis(&mut self, name: &StreamName, epoch: Epoch, now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.no_genesis(epoch, now, sink));
+    }
+
+    /// What epochs a holder has of a stream, oldest first; none when no holder knows it.
+    pub fn epochs(&mut self, name: &StreamName, epochs: &[Range], now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.epochs(epochs, now, sink));
+    }
+
+    /// Where a stream was at the time that was asked for.
+    pub fn found(&mut self, name: &StreamName, epoch: Epoch, i: u64, now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.found(epoch, i, now, sink));
+    }
+
+    /// Something that a holder says of a stream, which is no sign of life.
+    fn of_holder(
+        &mut self,
+        name: &StreamName,
+        now: u64,
+        step: impl FnOnce(&mut Stream, &mut Sink),
+    ) {
+        let Some(stream) = self.streams.get(name) else { return };
+        let last_seen = stream.last_seen;
+        self.with_stream(name, now, |stream, sink| {
+            stream.last_seen = last_seen;
+            step(stream, sink);
+        });
+    }
+
     /// Takes a verified record.
     pub fn take(&mut self, message: Message, now: u64) {
         let name = message.stream().clone();
@@ -50,6 +134,14 @@ impl Sequencer {
                 stream.is_waiting()
             })
         });
+        if now >= self.looked.saturating_add(LOOK_MS) {
+            self.looked = now;
+            let before = sink.needs.len();
+            for stream in streams.values_mut() {
+                stream.look(now, sink);
+            }
+            sink.needs[before..].sort_by(|a, b| a.stream.cmp(&b.stream));
+        }
     }
 
     /// Whether some stream waits for something.
@@ -80,7 +172,10 @@ impl Sequencer {
     ) {
         if !self.streams.contains_key(name) {
             self.make_room();
-            self.streams.insert(name.clone(), Stream::new(name.clone()));
+            let repairable = self.repairable.as_ref().is_some_and(|repairable| repairable(name));
+            let beginning = self.beginning.as_ref().map_or(Begin::Live, |begin| begin(name));
+            let stream = Stream::new(name.clone(), repairable, beginning);
+            self.streams.insert(name.clone(), stream);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
         stream.last_seen = now;
@@ -115,12 +210,18 @@ impl Sequencer {
         let all = self.streams.iter();
         let mut seen: Vec<_> = all.map(|(name, stream)| (stream.last_seen, name.clone())).collect();
         let count = STREAMS_MAX / 16;
-        seen.select_nth_unstable_by_key(count, |(last_seen, _)| *last_seen);
+        seen.select_nth_unstable(count);
         for (_, name) in seen.into_iter().take(count) {
             self.waiting.remove(&name);
             if let Some(stream) = self.streams.remove(&name) {
                 stream.forget(&mut self.sink);
             }
         }
+    }
+}
+
+impl fmt::Debug for Sequencer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sequencer({} streams, {} waiting)", self.streams.len(), self.waiting.len())
     }
 }

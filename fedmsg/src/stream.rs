@@ -15,11 +15,17 @@ use std::collections::BTreeMap;
 use self::current::Current;
 use self::pending::{Base, Pending};
 use crate::envelope::Epoch;
-use crate::event::{EpochChange, Event, Message};
+use crate::event::{EpochChange, Event, Lost, LostReason, Message};
+use crate::frames::Range;
 use crate::identity::StreamName;
-use crate::limits::{FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX};
+use crate::limits::{
+    FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX, LOOK_AGAIN_MS, NEED_MS, SILENT_MS,
+};
+use crate::merkle::Leaf;
+use crate::need::{Need, What};
 use crate::open::Place;
-use crate::record::{Genesis, Heartbeat};
+use crate::record::{After, Genesis, Heartbeat};
+use crate::timestamp::Timestamp;
 
 /// What following streams amounted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +33,14 @@ use crate::record::{Genesis, Heartbeat};
 pub struct SequenceCounts {
     /// Messages handed on in order.
     pub delivered: u64,
-    /// Gaps that were declared.
+    /// Gaps that were found.
     pub gaps: u64,
-    /// Messages in those gaps.
-    pub missing: u64,
+    /// Messages that were fetched from a holder and handed on.
+    pub repaired: u64,
+    /// Messages that were declared lost.
+    pub lost: u64,
+    /// Messages that came, found no room behind a hole, and are fetched later.
+    pub released: u64,
     /// The same record again.
     pub duplicates: u64,
     /// Messages that came after their gap was declared, or of an ended epoch.
@@ -45,6 +55,8 @@ pub struct SequenceCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     pub(crate) events: Vec<Event>,
+    /// What the streams lack.
+    pub(crate) needs: Vec<Need>,
     pub(crate) counts: SequenceCounts,
     pub(crate) held_messages: usize,
     pub(crate) held_bytes: usize,
@@ -77,24 +89,70 @@ pub(crate) struct Stream {
     current: Option<Current>,
     pending: BTreeMap<Epoch, Pending>,
     pub(crate) last_seen: u64,
+    /// Somebody may have what does not come by itself.
+    repairable: bool,
+    /// Where it is to be taken up, and when that was asked for.
+    begin: Option<(Begin, Option<u64>)>,
+    /// When it was asked for because it was silent.
+    looked: Option<u64>,
+}
+
+/// Where a reader takes up a stream that is new to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Begin {
+    /// With what comes after the newest heartbeat.
+    Live,
+    /// With this number of this epoch; the leaf is that of the message before, where it is known.
+    At {
+        /// The epoch.
+        epoch: Epoch,
+        /// The first number.
+        next: u64,
+        /// The leaf of the number before.
+        leaf: Option<Leaf>,
+    },
+    /// With the first message that its publisher stored at this time or later.
+    Since(Timestamp),
+    /// With the first message that there is.
+    Earliest,
+    /// With the last so many messages.
+    Last(u64),
 }
 
 /// Most epochs of one stream that wait for their turn.
 const PENDING_MAX: usize = 4;
 
 impl Stream {
-    pub(crate) fn new(name: StreamName) -> Stream {
-        Stream { name, current: None, pending: BTreeMap::new(), last_seen: 0 }
+    /// A stream that is new here, and where to take it up. Without a holder that is always `Live`, except
+    /// for a position.
+    pub(crate) fn new(name: StreamName, repairable: bool, begin: Begin) -> Stream {
+        let mut stream = Stream {
+            name,
+            current: None,
+            pending: BTreeMap::new(),
+            last_seen: 0,
+            repairable,
+            begin: None,
+            looked: None,
+        };
+        match begin {
+            Begin::Live => {}
+            Begin::At { .. } => stream.begin = Some((begin, None)),
+            _ if !repairable => {}
+            _ => stream.begin = Some((begin, None)),
+        }
+        stream
     }
 
     /// Takes a message, or a position that a refused one used up.
     pub(crate) fn item(&mut self, item: Item, sink: &mut Sink) {
-        let (epoch, now) = (item.place.epoch, item.at);
+        let (epoch, now, has_begin) = (item.place.epoch, item.at, self.begin.is_some());
         match &mut self.current {
             Some(current) if current.epoch == epoch => current.item(&self.name, item, sink),
             Some(current) if epoch < current.epoch => sink.counts.late += 1,
             _ => match self.pending(epoch, now, sink) {
-                Some(pending) if pending.stale => withhold(item, sink),
+                Some(pending) if pending.stale && !has_begin => withhold(item, sink),
                 Some(pending) => pending.held.insert(item, sink),
                 None => return,
             },
@@ -164,11 +222,156 @@ impl Stream {
         }
     }
 
+    /// Whether somebody may have what does not come by itself, by another configuration.
+    pub(crate) fn set_repairable(&mut self, repairable: bool) {
+        self.repairable = repairable;
+        if let Some(current) = &mut self.current {
+            current.repairable = repairable;
+        }
+        if !repairable && !matches!(self.begin, Some((Begin::At { .. }, _))) {
+            self.begin = None;
+        }
+    }
+
+    /// Has the stream looked after that was silent for too long: its last messages may be missing, or its
+    /// publisher may go on elsewhere.
+    pub(crate) fn look(&mut self, now: u64, sink: &mut Sink) {
+        let silent = now.saturating_sub(self.last_seen) >= SILENT_MS;
+        let due = self.looked.is_none_or(|at| now.saturating_sub(at) >= LOOK_AGAIN_MS);
+        if self.repairable && self.current.is_some() && silent && due {
+            self.ask_head(now, sink);
+        }
+    }
+
+    fn ask_head(&mut self, now: u64, sink: &mut Sink) {
+        self.looked = Some(now);
+        sink.needs.push(Need { stream: self.name.clone(), what: What::Head });
+    }
+
+    /// No holder has these numbers.
+    pub(crate) fn absent(&mut self, epoch: Epoch, span: (u64, u64), now: u64, sink: &mut Sink) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.epoch == epoch) {
+            current.absent(&self.name, span, sink);
+        }
+        self.settle(now, sink);
+    }
+
+    /// No holder has more of this epoch than up to a number.
+    pub(crate) fn rest_over(&mut self, epoch: Epoch, upto: u64, now: u64, sink: &mut Sink) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.epoch == epoch) {
+            current.rest_over(upto);
+        }
+        self.settle(now, sink);
+    }
+
+    /// No holder has the record that opens this epoch.
+    pub(crate) fn no_genesis(&mut self, epoch: Epoch, now: u64, sink: &mut Sink) {
+        match self.pending.get_mut(&epoch) {
+            Some(pending) => pending.no_genesis(),
+            // A holder knew of the epoch, and nobody can show it.
+            None => {
+                if let Some(pending) = self.pending.values_mut().next() {
+                    pending.before_known();
+                }
+            }
+        }
+        self.settle(now, sink);
+    }
+
+    /// What epochs a holder has, oldest first; none when no holder knows the stream.
+    pub(crate) fn epochs(&mut self, epochs: &[Range], now: u64, sink: &mut Sink) {
+        if self.current.is_none() {
+            match (self.begin, epochs) {
+                (Some((Begin::Since(_) | Begin::Earliest | Begin::Last(_), _)), []) => {
+                    // Nobody has anything of it: it is taken from its beginning, when it comes.
+                    self.begin = None;
+                }
+                (Some((Begin::Earliest, _)), [oldest, ..]) => {
+                    self.begin_at(oldest.epoch, oldest.first.max(1));
+                }
+                (Some((Begin::Last(count), _)), _) => {
+                    let (epoch, next) = last_of(epochs, count);
+                    self.begin_at(epoch, next);
+                }
+                _ => {}
+            }
+            return self.settle(now, sink);
+        }
+        let Some(current) = &mut self.current else { return };
+        let here = epochs.iter().find(|range| range.epoch == current.epoch);
+        if here.is_some_and(|range| current.lacks(range.last)) {
+            current.want_rest(&self.name, now, sink);
+        }
+        let (current, first) = (current.epoch, self.pending.keys().next().copied());
+        let behind = |range: &&Range| {
+            range.epoch > current && first.is_none_or(|first| range.epoch < first)
+        };
+        match epochs.iter().find(behind) {
+            Some(range) => {
+                let what = What::Genesis { epoch: range.epoch };
+                sink.needs.push(Need { stream: self.name.clone(), what });
+            }
+            None => {
+                if let Some(pending) = self.pending.values_mut().next() {
+                    pending.before_known();
+                }
+            }
+        }
+        self.settle(now, sink);
+    }
+
+    /// Where a stream was at the time that was asked for.
+    pub(crate) fn found(&mut self, epoch: Epoch, i: u64, now: u64, sink: &mut Sink) {
+        if self.current.is_none() && matches!(self.begin, Some((Begin::Since(_), _))) {
+            self.begin_at(epoch, i.max(1));
+            self.settle(now, sink);
+        }
+    }
+
+    fn begin_at(&mut self, epoch: Epoch, next: u64) {
+        self.begin = Some((Begin::At { epoch, next, leaf: None }, None));
+    }
+
+    /// Takes the stream up where it is to begin, or asks where that is.
+    fn begin(&mut self, now: u64, sink: &mut Sink) {
+        let Some((begin, asked)) = self.begin else { return };
+        let what = match begin {
+            Begin::At { epoch, next, leaf } => {
+                self.begin = None;
+                let base = Base::at(next, leaf);
+                self.follow(epoch, base, now, sink);
+                if self.repairable {
+                    // What came before it was taken up is fetched without waiting for a heartbeat.
+                    self.ask_head(now, sink);
+                }
+                return;
+            }
+            Begin::Since(time) => What::Find { time },
+            Begin::Earliest | Begin::Last(_) => What::Head,
+            Begin::Live => return self.begin = None,
+        };
+        if asked.is_none_or(|at| now >= at.saturating_add(NEED_MS)) {
+            self.begin = Some((begin, Some(now)));
+            sink.needs.push(Need { stream: self.name.clone(), what });
+        }
+    }
+
     /// Gives up waiting, because there is no more room to hold anything. What not even a declared hole
     /// releases is shown as stale; a heartbeat will say that it is missing.
     pub(crate) fn overflow(&mut self, now: u64, sink: &mut Sink) {
+        if self.repairable {
+            if let Some(current) = &mut self.current {
+                current.release(now, sink);
+            }
+            if self.current.is_some() || self.begin.is_some() {
+                for pending in self.pending.values_mut() {
+                    sink.counts.released += pending.held.len() as u64;
+                    pending.held.clear(sink);
+                }
+            }
+        }
         self.tick(now.saturating_add(HOLE_MS_MAX), sink);
-        if let Some(current) = &mut self.current {
+        if let Some(current) = self.current.as_mut().filter(|current| !current.repairable) {
             current.held.withhold_all(sink);
         }
         for pending in self.pending.values_mut().filter(|pending| !pending.held.is_empty()) {
@@ -184,7 +387,7 @@ impl Stream {
 
     /// Whether something will be due.
     pub(crate) fn is_waiting(&self) -> bool {
-        let holes = self.current.as_ref().is_some_and(Current::is_waiting);
+        let holes = self.current.as_ref().is_some_and(Current::is_waiting) || self.begin.is_some();
         // Behind a current epoch even one without messages has its turn.
         let turn = |pending: &Pending| !pending.stale || self.current.is_some();
         holes || self.pending.values().any(turn)
@@ -210,6 +413,9 @@ impl Stream {
 
     /// Follows pending epochs, one after the other, as soon as enough is known of each.
     fn settle(&mut self, now: u64, sink: &mut Sink) {
+        if self.current.is_none() {
+            self.begin(now, sink);
+        }
         while !self.pending.is_empty()
             && let Some((epoch, base)) = self.next_base(now, sink)
         {
@@ -222,8 +428,27 @@ impl Stream {
             // In their order: a short epoch between two others is not passed over.
             Some(current) => {
                 let (epoch, pending) = self.pending.iter_mut().next()?;
-                Some((*epoch, pending.base_after(current, &self.name, now, sink)?))
+                let epoch = *epoch;
+                let base = pending.base_after(epoch, current, &self.name, now, sink)?;
+                if let Some(After::Epoch { epoch: before, last }) = pending.after() {
+                    let passed_over = before > current.epoch && last > 0;
+                    // An epoch that was named and that nobody has.
+                    if passed_over {
+                        let span = (1, last);
+                        let stream = self.name.clone();
+                        let reason = match self.repairable {
+                            true => LostReason::Absent,
+                            false => LostReason::NoHolder,
+                        };
+                        let lost = Lost::new(stream, before, span, reason);
+                        sink.counts.gaps += 1;
+                        sink.counts.lost += lost.count();
+                        sink.events.push(Event::Lost(lost));
+                    }
+                }
+                Some((epoch, base))
             }
+            None if self.begin.is_some() => None,
             None => self
                 .pending
                 .iter_mut()
@@ -232,17 +457,18 @@ impl Stream {
     }
 
     fn follow(&mut self, epoch: Epoch, base: Base, now: u64, sink: &mut Sink) {
-        let Some(mut pending) = self.pending.remove(&epoch) else { return };
+        let mut pending = self.pending.remove(&epoch).unwrap_or_else(|| Pending::new(now));
         let from = self.current.as_ref().map(|current| current.epoch);
         if let Some(mut current) = self.current.take() {
             current.held.withhold_all(sink);
         }
-        self.drop_older(epoch, sink);
         let (stream, next, proven) = (self.name.clone(), base.next, base.proven);
+        let resumed = base.resumed;
+        self.drop_older(epoch, resumed, sink);
         sink.events.push(Event::Epoch(EpochChange { stream, from, to: epoch, next, proven }));
-        let mut current = Current::new(epoch, base);
+        let mut current = Current::new(epoch, base, self.repairable);
         while let Some(item) = pending.held.pop_first(sink) {
-            current.waited(&self.name, item, sink);
+            current.waited(&self.name, item, resumed, sink);
         }
         if let Some(beat) = &pending.beat {
             current.look_ahead(beat, now);
@@ -250,12 +476,33 @@ impl Stream {
         self.current = Some(current);
     }
 
-    fn drop_older(&mut self, epoch: Epoch, sink: &mut Sink) {
+    fn drop_older(&mut self, epoch: Epoch, resumed: bool, sink: &mut Sink) {
         let later = self.pending.split_off(&epoch);
         for (_, mut older) in std::mem::replace(&mut self.pending, later) {
+            if resumed {
+                sink.counts.late += older.held.len() as u64;
+                older.held.clear(sink);
+            }
             older.held.withhold_all(sink);
         }
     }
+}
+
+/// Where the last `count` messages begin.
+fn last_of(epochs: &[Range], count: u64) -> (Epoch, u64) {
+    let mut left = count;
+    let mut place = None;
+    for range in epochs.iter().rev() {
+        let first = range.first.max(1);
+        let there = (range.last + 1).saturating_sub(first);
+        let taken = there.min(left);
+        place = Some((range.epoch, (range.last + 1 - taken).max(1)));
+        left -= taken;
+        if left == 0 {
+            break;
+        }
+    }
+    place.expect("the caller has at least one epoch")
 }
 
 fn withhold(item: Item, sink: &mut Sink) {

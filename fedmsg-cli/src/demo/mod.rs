@@ -107,7 +107,7 @@ struct Counts {
     received: u64,
     verified: u64,
     rejected: u64,
-    missing: u64,
+    lost: u64,
 }
 
 impl Counts {
@@ -117,7 +117,7 @@ impl Counts {
             && self.received == published
             && self.verified == published
             && self.rejected == 0
-            && self.missing == 0
+            && self.lost == 0
     }
 }
 
@@ -188,7 +188,7 @@ fn summary(mut tail: Child, direct: u64, relayed: u64) -> Result<Counts, Error> 
         received: count("received"),
         verified: count("verified"),
         rejected: count("rejected"),
-        missing: count("missing"),
+        lost: count("lost"),
     })
 }
 
@@ -199,14 +199,14 @@ fn tell(bus: &Bus, counts: &Counts) {
     let _ = writeln!(
         err,
         "\npublished {published}  ({} by {} on its own socket, {} by fs.demo through relay.demo)\n\
-         received  {}\nverified  {}\nrejected  {}\nmissing   {}\n{}",
+         received  {}\nverified  {}\nrejected  {}\nlost      {}\n{}",
         counts.direct,
         bus.direct_name(),
         counts.relayed,
         counts.received,
         counts.verified,
         counts.rejected,
-        counts.missing,
+        counts.lost,
         if counts.agree() { "every count agrees" } else { "the counts do NOT agree" },
     );
 }

@@ -6,10 +6,11 @@ use super::held::Held;
 use super::pending::Base;
 use super::{Item, Sink, withhold};
 use crate::envelope::Epoch;
-use crate::event::{Event, Fork, ForkKind, Gap, Message};
+use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
 use crate::identity::StreamName;
-use crate::limits::{FAR_JUMP, HOLE_MS_MAX, RECENT_LEAVES};
+use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
+use crate::need::{Need, What};
 use crate::record::Heartbeat;
 use crate::timestamp::Timestamp;
 
@@ -25,7 +26,24 @@ pub(super) struct Current {
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
-    forked: bool,
+    pub(super) forked: bool,
+    /// Somebody may have what is missing.
+    pub(super) repairable: bool,
+    /// The first number that the publisher keeps, as it says.
+    first: u64,
+    /// What is being fetched: up to this number, asked for the last time then.
+    wanted: Option<(u64, u64)>,
+    /// How far it is known that no holder has more.
+    rest: Rest,
+}
+
+/// Whether more of an epoch is to be had than something signed has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Unknown,
+    Asked(u64),
+    /// Nobody has more than up to here.
+    Over(u64),
 }
 
 /// What a heartbeat shows and we lack.
@@ -37,7 +55,7 @@ struct Ahead {
 }
 
 impl Current {
-    pub(super) fn new(epoch: Epoch, base: Base) -> Current {
+    pub(super) fn new(epoch: Epoch, base: Base, repairable: bool) -> Current {
         let mut current = Current {
             epoch,
             next: base.next,
@@ -48,6 +66,10 @@ impl Current {
             ahead: None,
             recent: VecDeque::new(),
             forked: false,
+            repairable,
+            first: 0,
+            wanted: None,
+            rest: Rest::Unknown,
         };
         if let Some(leaf) = base.leaf {
             current.remember(base.next - 1, leaf);
@@ -65,9 +87,17 @@ impl Current {
     }
 
     /// Takes a record that waited while the base was looked for.
-    pub(super) fn waited(&mut self, name: &StreamName, item: Item, sink: &mut Sink) {
+    pub(super) fn waited(
+        &mut self,
+        name: &StreamName,
+        item: Item,
+        resumed: bool,
+        sink: &mut Sink,
+    ) {
         let i = item.place.i;
-        if i < self.next {
+        if i < self.next && resumed {
+            sink.counts.late += 1;
+        } else if i < self.next {
             self.contradict(name, i, item.place.leaf, sink);
             withhold(item, sink);
         } else {
@@ -130,6 +160,7 @@ impl Current {
         if let Some(message) = item.message {
             self.time = self.time.max(message.timestamp());
             sink.counts.delivered += 1;
+            sink.counts.repaired += u64::from(message.replayed);
             sink.events.push(Event::Message(message));
         }
     }
@@ -149,6 +180,7 @@ impl Current {
             self.remember(i, leaf);
         }
         self.ahead = self.ahead.filter(|ahead| ahead.last > i);
+        self.wanted = self.wanted.filter(|(to, _)| *to > i);
     }
 
     pub(super) fn heartbeat(
@@ -172,8 +204,9 @@ impl Current {
             return;
         }
         self.time = self.time.max(message.timestamp());
+        self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
-        self.close_until(beat.last, name, sink);
+        self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
     }
 
@@ -187,39 +220,157 @@ impl Current {
         }
     }
 
-    /// Declares every hole that was open for long enough: one is as old as the first record that came
-    /// behind it.
+    /// Closes every hole that was open for long enough: one is as old as the first record that came behind
+    /// it.
     pub(super) fn close_holes(&mut self, name: &StreamName, now: u64, sink: &mut Sink) {
         let Some(due) = now.checked_sub(HOLE_MS_MAX) else { return };
         loop {
             let near = self.next.saturating_add(FAR_JUMP);
             let most = self.ahead.map_or(near, |ahead| ahead.last.max(near));
             let Some(i) = self.held.last_since(due, most) else { break };
-            self.close_until(i, name, sink);
+            if !self.close_until(i, name, now, sink) {
+                return;
+            }
         }
         if let Some(Ahead { last, leaf, .. }) = self.ahead.filter(|ahead| ahead.since <= due) {
-            self.close_until(last, name, sink);
-            if self.lacks(last) {
-                self.gap(name, last, Some(leaf), sink);
+            let closed = self.close_until(last, name, now, sink);
+            if closed && self.lacks(last) && self.close(name, (last, Some(leaf)), now, sink) {
                 self.hand_on_held(name, sink);
             }
         }
     }
 
-    /// Hands on what is held up to this number, and declares what is missing before it.
-    fn close_until(&mut self, last: u64, name: &StreamName, sink: &mut Sink) {
+    /// Hands on what is held up to this number, and closes the holes before it; `false` when one has to be
+    /// fetched.
+    fn close_until(&mut self, last: u64, name: &StreamName, now: u64, sink: &mut Sink) -> bool {
         while let Some(i) = self.held.first().filter(|i| *i <= last) {
-            self.gap(name, i - 1, None, sink);
+            if !self.close(name, (i - 1, None), now, sink) {
+                return false;
+            }
+            self.hand_on_held(name, sink);
+        }
+        true
+    }
+
+    /// Closes the hole up to this number: has it fetched, or declares it lost where nobody can have it.
+    fn close(
+        &mut self,
+        name: &StreamName,
+        (to, leaf): (u64, Option<Leaf>),
+        now: u64,
+        sink: &mut Sink,
+    ) -> bool {
+        if to < self.next {
+            return true;
+        }
+        if self.first > self.next {
+            // What the publisher itself says it does not keep is asked of nobody.
+            let last = to.min(self.first - 1);
+            sink.counts.gaps += u64::from(self.wanted.is_none());
+            self.lose(name, last, leaf.filter(|_| last == to), LostReason::NotKept, sink);
+        }
+        if to < self.next {
+            return true;
+        }
+        if self.repairable && !self.forked {
+            self.want(name, to, now, sink);
+            return false;
+        }
+        sink.counts.gaps += 1;
+        self.lose(name, to, leaf, LostReason::NoHolder, sink);
+        true
+    }
+
+    /// Has everything up to this number fetched. Said again from time to time, in case that it was forgotten.
+    pub(super) fn want(&mut self, name: &StreamName, to: u64, now: u64, sink: &mut Sink) {
+        if to < self.next {
+            return;
+        }
+        match self.wanted {
+            None => sink.counts.gaps += 1,
+            Some((wanted, at)) if to <= wanted && now < at.saturating_add(NEED_MS) => return,
+            Some(_) => {}
+        }
+        let to = self.wanted.map_or(to, |(wanted, _)| wanted.max(to));
+        self.wanted = Some((to, now));
+        let what = What::Records { epoch: self.epoch, from: self.next, to };
+        sink.needs.push(Need { stream: name.clone(), what });
+    }
+
+    /// Has the missing end of the epoch fetched, whose last number is this; what its publisher does not keep
+    /// is lost at once.
+    pub(super) fn want_end(&mut self, name: &StreamName, last: u64, now: u64, sink: &mut Sink) {
+        if self.close_until(last, name, now, sink) {
+            self.close(name, (last, None), now, sink);
+        }
+    }
+
+    /// Has whatever there is behind the last known number fetched. `true` once nobody has more.
+    pub(super) fn want_rest(&mut self, name: &StreamName, now: u64, sink: &mut Sink) -> bool {
+        match self.rest {
+            Rest::Over(upto) if upto < self.next => return true,
+            Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
+            _ => {}
+        }
+        if self.forked || self.next > NUMBER_MAX {
+            return true;
+        }
+        self.rest = Rest::Asked(now);
+        let what = What::Rest { epoch: self.epoch, from: self.next };
+        sink.needs.push(Need { stream: name.clone(), what });
+        false
+    }
+
+    /// No holder has more than up to this number.
+    pub(super) fn rest_over(&mut self, upto: u64) {
+        self.rest = Rest::Over(upto);
+    }
+
+    /// No holder has these numbers, as far as they are still missing.
+    pub(super) fn absent(
+        &mut self,
+        name: &StreamName,
+        (from, to): (u64, u64),
+        sink: &mut Sink,
+    ) {
+        if from > self.next || to < self.next || self.forked {
+            return;
+        }
+        self.lose_until(to, name, LostReason::Absent, sink);
+    }
+
+    /// Declares lost what is missing up to this number, and hands on what is held in between and behind.
+    fn lose_until(&mut self, to: u64, name: &StreamName, reason: LostReason, sink: &mut Sink) {
+        while self.next <= to && !self.forked {
+            let hole = self.held.first().map_or(to, |first| (first - 1).min(to));
+            if self.wanted.is_none() {
+                sink.counts.gaps += 1;
+            }
+            let leaf = self.ahead.filter(|ahead| ahead.last == hole).map(|ahead| ahead.leaf);
+            self.lose(name, hole, leaf, reason, sink);
             self.hand_on_held(name, sink);
         }
     }
 
+    /// Gives up what is held: what was behind the hole is fetched together with it.
+    pub(super) fn release(&mut self, now: u64, sink: &mut Sink) {
+        let last = self.held.last().and_then(|last| Some((last, self.held.leaf(last)?)));
+        let Some((last, leaf)) = last else { return };
+        sink.counts.released += self.held.len() as u64;
+        self.held.clear(sink);
+        let since = now.saturating_sub(HOLE_MS_MAX);
+        let since = self.ahead.map_or(since, |ahead| ahead.since.min(since));
+        if self.ahead.is_none_or(|ahead| ahead.last < last) {
+            self.ahead = Some(Ahead { last, leaf, since });
+        }
+    }
+
     /// The epoch has ended at `last`, whose leaf is this, as the next one says: hands on what there is, and
-    /// declares the rest missing. Says whether that is all there was, so that nothing is missing unsaid.
+    /// declares the rest lost. Says whether that is all there was, so that nothing is missing unsaid.
     pub(super) fn end(
         &mut self,
-        last: u64,
-        leaf: Leaf,
+        (last, leaf): (u64, Leaf),
+        reason: LostReason,
         name: &StreamName,
         sink: &mut Sink,
     ) -> bool {
@@ -228,24 +379,24 @@ impl Current {
         if seen > last {
             self.fork(name, last, ForkKind::Rewound, (self.leaf_of(last), leaf), sink);
         }
-        self.close_until(last, name, sink);
-        if self.lacks(last) {
-            self.gap(name, last, None, sink);
-        }
+        self.lose_until(last, name, reason, sink);
         if let Some(known) = self.leaf.filter(|known| *known != leaf) {
             self.fork(name, last, ForkKind::SamePosition, (Some(known), leaf), sink);
         }
         !self.forked
     }
 
-    fn gap(&mut self, name: &StreamName, to: u64, leaf: Option<Leaf>, sink: &mut Sink) {
-        if to < self.next {
-            return;
-        }
-        let gap = Gap::new(name.clone(), self.epoch, self.next, to);
-        sink.counts.gaps += 1;
-        sink.counts.missing += gap.count();
-        sink.events.push(Event::Gap(gap));
+    fn lose(
+        &mut self,
+        name: &StreamName,
+        to: u64,
+        leaf: Option<Leaf>,
+        reason: LostReason,
+        sink: &mut Sink,
+    ) {
+        let lost = Lost::new(name.clone(), self.epoch, (self.next, to), reason);
+        sink.counts.lost += lost.count();
+        sink.events.push(Event::Lost(lost));
         self.move_to(to, leaf);
     }
 

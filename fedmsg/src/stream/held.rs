@@ -36,6 +36,11 @@ impl Held {
         }
     }
 
+    /// Drops everything.
+    pub(super) fn clear(&mut self, sink: &mut Sink) {
+        while self.pop_first(sink).is_some() {}
+    }
+
     pub(super) fn get(&self, i: u64) -> Option<&Item> {
         self.0.get(&i)
     }

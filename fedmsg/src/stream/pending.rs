@@ -3,10 +3,12 @@
 use super::current::Current;
 use super::held::Held;
 use super::{Sink, is_fresh};
-use crate::event::Message;
+use crate::envelope::Epoch;
+use crate::event::{LostReason, Message};
 use crate::identity::{Identity, StreamName};
-use crate::limits::{HEARTBEAT_IDLE_MS, HOLE_MS_MAX};
+use crate::limits::{HEARTBEAT_IDLE_MS, HOLE_MS_MAX, NEED_MS};
 use crate::merkle::Leaf;
+use crate::need::{Need, What};
 use crate::record::{After, Genesis, Heartbeat};
 use crate::timestamp::Timestamp;
 
@@ -22,6 +24,19 @@ pub(super) struct Pending {
     beat_from: Option<Identity>,
     pub(super) stale: bool,
     pub(super) held: Held,
+    /// When its genesis record was asked for, and whether nobody has it.
+    genesis_asked: Option<u64>,
+    genesis_absent: bool,
+    /// Whether it was asked which epochs lie before this one.
+    before: Before,
+}
+
+/// What is known of epochs between the current one and this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Unknown,
+    Asked(u64),
+    Known,
 }
 
 /// A genesis record.
@@ -42,6 +57,16 @@ pub(super) struct Base {
     /// The time of the newest heartbeat: one that is older says nothing new.
     pub(super) time: Timestamp,
     pub(super) proven: bool,
+    /// What lies before it was had before: it is no news.
+    pub(super) resumed: bool,
+}
+
+impl Base {
+    /// A place that is known from before: this number comes next.
+    pub(super) fn at(next: u64, leaf: Option<Leaf>) -> Base {
+        let time = Timestamp::from_millis(i64::MIN);
+        Base { next, leaf, genesis: None, time, proven: false, resumed: true }
+    }
 }
 
 impl Pending {
@@ -55,6 +80,9 @@ impl Pending {
             beat_from: None,
             stale: false,
             held: Held::default(),
+            genesis_asked: None,
+            genesis_absent: false,
+            before: Before::Unknown,
         }
     }
 
@@ -101,13 +129,14 @@ impl Pending {
             (next, leaf) = (next - 1, before.place.prev);
         }
         let (genesis, time) = (Some(beat.genesis), self.time);
-        Base { next, leaf: Some(leaf), genesis, time, proven: false }
+        Base { next, leaf: Some(leaf), genesis, time, proven: false, resumed: false }
     }
 
     /// The base in an epoch that follows the current one: its first message, once the current one is
-    /// complete, or its missing end has been waited for.
+    /// complete, or its missing end has been waited for, or nobody has it.
     pub(super) fn base_after(
         &mut self,
+        epoch: Epoch,
         current: &mut Current,
         name: &StreamName,
         now: u64,
@@ -116,25 +145,79 @@ impl Pending {
         let patience_over = now.saturating_sub(self.since) >= HOLE_MS_MAX;
         let Some(opening) = &self.genesis else {
             let known = self.beat.is_some() || self.stale || !self.held.is_empty();
-            return (patience_over && known).then(|| self.first(false));
+            if !patience_over || !known && !self.genesis_absent {
+                return None;
+            }
+            if current.repairable && !self.genesis_absent {
+                self.ask_genesis(epoch, name, now, sink);
+                return None;
+            }
+            let ready = !current.repairable || current.want_rest(name, now, sink);
+            return ready.then(|| self.first(false));
         };
         match opening.after {
             After::Epoch { epoch, last } if epoch == current.epoch => {
+                let reason = match current.repairable {
+                    true => LostReason::Absent,
+                    false => LostReason::NoHolder,
+                };
+                if current.lacks(last) && current.repairable {
+                    current.want_end(name, last, now, sink);
+                    return None;
+                }
                 if current.lacks(last) && !patience_over {
                     return None;
                 }
-                let proven = current.end(last, opening.prev, name, sink);
+                let proven = current.end((last, opening.prev), reason, name, sink);
                 Some(self.first(proven))
             }
-            _ => Some(self.first(false)),
+            _ if !current.repairable => Some(self.first(false)),
+            _ => {
+                // Other epochs in between come first; then what is left of the current one.
+                let known = self.ask_before(name, now, sink);
+                (known && current.want_rest(name, now, sink)).then(|| self.first(false))
+            }
         }
+    }
+
+    fn ask_genesis(&mut self, epoch: Epoch, name: &StreamName, now: u64, sink: &mut Sink) {
+        if self.genesis_asked.is_none_or(|at| now >= at.saturating_add(NEED_MS)) {
+            self.genesis_asked = Some(now);
+            let what = What::Genesis { epoch };
+            sink.needs.push(Need { stream: name.clone(), what });
+        }
+    }
+
+    fn ask_before(&mut self, name: &StreamName, now: u64, sink: &mut Sink) -> bool {
+        match self.before {
+            Before::Known => return true,
+            Before::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
+            _ => self.before = Before::Asked(now),
+        }
+        sink.needs.push(Need { stream: name.clone(), what: What::Head });
+        false
+    }
+
+    /// It is known which epochs lie before this one, as far as somebody has them.
+    pub(super) fn before_known(&mut self) {
+        self.before = Before::Known;
+    }
+
+    /// No holder has the genesis record.
+    pub(super) fn no_genesis(&mut self) {
+        self.genesis_absent = self.genesis.is_none();
+    }
+
+    /// The epoch before this one, and how far it went, as the genesis record says.
+    pub(super) fn after(&self) -> Option<After> {
+        self.genesis.as_ref().map(|opening| opening.after)
     }
 
     /// From the first message on.
     fn first(&self, proven: bool) -> Base {
         let opening = self.genesis.as_ref().map(|opening| opening.leaf);
         let leaf = opening.or(self.beat.as_ref().map(|beat| beat.genesis));
-        Base { next: 1, leaf, genesis: leaf, time: self.time, proven }
+        Base { next: 1, leaf, genesis: leaf, time: self.time, proven, resumed: false }
     }
 
     pub(super) fn turn_stale(&mut self, sink: &mut Sink) {

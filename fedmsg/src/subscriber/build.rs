@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use super::asking::Asking;
 use super::run::Runner;
 use super::{Shared, SubscribeError, Subscriber, Wanted};
 use crate::config::{Config, LoadOptions, Watch};
 use crate::limits::{QUEUE_BYTES, QUEUE_MESSAGES};
 use crate::queue::Queue;
-use crate::rejection::RejectionCounters;
 use crate::stream::SequenceCounts;
 use crate::topic::Pattern;
 use crate::transport::{NetError, Transport};
@@ -82,6 +82,7 @@ impl SubscriberBuilder {
             None => default_transport()?,
         };
         let inlet = transport.inlet()?;
+        let asking = Asking::new(Arc::clone(&transport), inlet.waker());
         let shared = Arc::new(Shared {
             queue: Queue::new(QUEUE_MESSAGES, QUEUE_BYTES),
             waker: inlet.waker(),
@@ -89,11 +90,12 @@ impl SubscriberBuilder {
             update: Mutex::new(None),
             updates: Mutex::new(0),
             updated: Condvar::new(),
-            rejections: RejectionCounters::default(),
+            rejections: Arc::default(),
             received: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             sequence: Mutex::new((SequenceCounts::default(), 0)),
             endpoints: AtomicU64::new(0),
+            repairing: AtomicU64::new(0),
         });
         let watch = options.map(|options| {
             let shared = Arc::clone(&shared);
@@ -106,7 +108,7 @@ impl SubscriberBuilder {
             Watch::start(options, Arc::clone(&config), Box::new(follow))
         });
         let watch = watch.transpose().map_err(SubscribeError::Thread)?;
-        let runner = Runner::new(Arc::clone(&shared), config, wanted, inlet);
+        let runner = Runner::new(Arc::clone(&shared), config, wanted, inlet, asking);
         let name = std::thread::Builder::new().name("fedmsg-receive".into());
         let thread = name.spawn(move || runner.run()).map_err(SubscribeError::Thread)?;
         Ok(Subscriber { shared, thread: Some(thread), _watch: watch })

@@ -1,5 +1,6 @@
 //! Subscribing: one thread that receives, opens and orders, and a queue of what it has to say.
 
+mod asking;
 mod build;
 mod run;
 
@@ -23,7 +24,8 @@ pub use build::SubscriberBuilder;
 /// The receiving end: everything that matches its patterns, verified, in order for each stream.
 ///
 /// It takes whole streams and filters here, so that what is missing shows. When its queue is full it stops
-/// reading; then 0mq and the publishers hold what they can, and the rest becomes a [`Gap`](crate::Gap).
+/// reading; then 0mq and the publishers hold what they can, and the rest is fetched later from whoever keeps the
+/// stream. What nobody keeps any more is said: [`Lost`](crate::Lost).
 ///
 /// Threads use [`recv`](Subscriber::recv), [`events`](Subscriber::events) or
 /// [`messages`](Subscriber::messages); tasks use it as a `Stream` of events.
@@ -41,11 +43,13 @@ struct Shared {
     /// How many updates are in force.
     updates: Mutex<u64>,
     updated: Condvar,
-    rejections: RejectionCounters,
+    rejections: Arc<RejectionCounters>,
     received: AtomicU64,
     verified: AtomicU64,
     sequence: Mutex<(SequenceCounts, usize)>,
     endpoints: AtomicU64,
+    /// Streams for which something is being fetched.
+    repairing: AtomicU64,
 }
 
 /// Counters of a subscriber since it was made.
@@ -62,10 +66,16 @@ pub struct SubscriberMetrics {
     pub rejections: Vec<(Rejection, u64)>,
     /// Messages in order, before patterns were applied.
     pub delivered: u64,
-    /// Gaps.
+    /// Gaps that were found.
     pub gaps: u64,
-    /// Messages that are missing in them.
-    pub missing: u64,
+    /// Messages that were fetched from a holder, because they had not come by themselves.
+    pub repaired: u64,
+    /// Messages that were declared lost.
+    pub lost: u64,
+    /// Messages that came, found no room behind a gap, and are fetched later.
+    pub released: u64,
+    /// Streams for which something is being fetched.
+    pub repairing: u64,
     /// The same message again, by another way.
     pub duplicates: u64,
     /// Messages that came too late for their place, or from before the base.
@@ -138,7 +148,10 @@ impl Subscriber {
             rejections: shared.rejections.iter().collect(),
             delivered: counts.delivered,
             gaps: counts.gaps,
-            missing: counts.missing,
+            repaired: counts.repaired,
+            lost: counts.lost,
+            released: counts.released,
+            repairing: read(&shared.repairing),
             duplicates: counts.duplicates,
             late: counts.late,
             forks: counts.forks,

@@ -1,21 +1,17 @@
 //! The thread of a subscriber: receive, open, order, hand out.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::asking::{Asking, Back};
 use super::{Shared, Wanted};
 use crate::clock::Clock;
 use crate::config::{Config, EndpointEntry};
-use crate::envelope::Wire;
-use crate::event::{ConfigChange, Event, Message, Rejected};
-use crate::identity::Identity;
-use crate::open::{Opener, Record, Refused, Verified};
-use crate::rejection::Rejection;
-use crate::sequence::Sequencer;
-use crate::timestamp::Timestamp;
-use crate::transport::{Arrival, Inlet};
+use crate::event::{ConfigChange, Event};
+use crate::reception::{Followed, Reception};
+use crate::repair::Holders;
+use crate::transport::{Arrival, Inlet, Told};
 
 /// While a hole is open it is looked at this often.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,11 +23,9 @@ pub(super) struct Runner {
     config: Arc<Config>,
     wanted: Wanted,
     inlet: Box<dyn Inlet>,
-    opener: Opener,
-    sequencer: Sequencer,
+    reception: Reception,
+    asking: Asking,
     clock: Clock,
-    /// The followed endpoints, for what each may carry.
-    endpoints: BTreeMap<Identity, EndpointEntry>,
 }
 
 impl Runner {
@@ -40,18 +34,13 @@ impl Runner {
         config: Arc<Config>,
         wanted: Wanted,
         inlet: Box<dyn Inlet>,
+        asking: Asking,
     ) -> Runner {
-        let opener = Opener::new(Arc::clone(&config.trust));
-        let mut runner = Runner {
-            shared,
-            config,
-            wanted,
-            inlet,
-            opener,
-            sequencer: Sequencer::default(),
-            clock: Clock::start(),
-            endpoints: BTreeMap::new(),
-        };
+        let mut reception = Reception::new(Arc::clone(&config.trust), fastrand::u64(..));
+        reception.set_internal(wanted.internal);
+        reception.set_rejections(Arc::clone(&shared.rejections));
+        let clock = Clock::start();
+        let mut runner = Runner { shared, config, wanted, inlet, reception, asking, clock };
         runner.follow();
         runner
     }
@@ -60,13 +49,15 @@ impl Runner {
         let mut arrivals = Vec::new();
         while !self.shared.closed.load(Ordering::SeqCst) {
             self.take_update();
-            let timeout = if self.sequencer.is_waiting() { TICK } else { IDLE };
+            let timeout = if self.reception.is_waiting() { TICK } else { IDLE };
             self.inlet.receive(timeout, &mut arrivals);
             for change in self.inlet.changes() {
                 self.say(Event::Endpoint(change));
             }
             self.take(&mut arrivals);
-            self.sequencer.tick(self.clock.millis());
+            self.take_answers();
+            self.reception.tick(self.clock.millis(), Clock::wall());
+            self.asking.ask(self.reception.asks());
             self.hand_out();
         }
     }
@@ -81,7 +72,7 @@ impl Runner {
             None => ConfigChange::Reloaded(update.config.digest.clone()),
         };
         self.config = update.config;
-        self.opener.set_trust(Arc::clone(&self.config.trust));
+        self.reception.set_trust(Arc::clone(&self.config.trust));
         self.follow();
         *self.shared.updates.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.shared.updated.notify_all();
@@ -104,15 +95,12 @@ impl Runner {
             config.endpoints.values().filter(relevant).cloned().collect();
         self.inlet.follow(&entries);
         self.shared.endpoints.store(entries.len() as u64, Ordering::Relaxed);
-        self.endpoints = entries.into_iter().map(|entry| (entry.identity.clone(), entry)).collect();
+        let followed = Followed::new(entries);
+        self.asking.follow(followed.all());
+        self.reception.follow(followed, self.clock.millis());
     }
 
     fn take(&mut self, arrivals: &mut Vec<Arrival>) {
-        if arrivals.is_empty() {
-            return;
-        }
-        self.shared.received.fetch_add(arrivals.len() as u64, Ordering::Relaxed);
-        let received = Clock::wall();
         let (mut wires, mut from) = (Vec::new(), Vec::new());
         for arrival in arrivals.drain(..) {
             match arrival.frames {
@@ -120,100 +108,55 @@ impl Runner {
                     wires.push(wire);
                     from.push(arrival.endpoint);
                 }
-                Err(count) => {
-                    let detail = Some(format!("{count} frames"));
-                    self.reject(Rejection::FrameCount, detail, arrival.endpoint, no_wire());
-                }
+                Err(count) => self.reception.arrived_otherwise(arrival.endpoint, count),
             }
         }
-        let opened = self.opener.open_run(&wires);
+        if !wires.is_empty() {
+            self.reception.arrived(&from, &wires, self.clock.millis(), Clock::wall());
+        }
+    }
+
+    /// Takes what holders answered, and gives them what is to be asked next: they work on it while what they
+    /// gave is handed out.
+    fn take_answers(&mut self) {
         let now = self.clock.millis();
-        for (opened, endpoint) in opened.into_iter().zip(from) {
-            match opened {
-                Ok(verified) => self.verified(verified, endpoint, received, now),
-                Err(refused) => self.refused(*refused, endpoint, now),
+        for told in self.asking.take() {
+            match told {
+                Back::Told(Told { holder, frames }) => {
+                    self.reception.answered(&holder, &frames, now);
+                }
+                Back::Unsent(holder, frames) => self.reception.unsent(&holder, &frames, now),
             }
+            self.asking.ask(self.reception.asks());
         }
-    }
-
-    fn verified(&mut self, verified: Verified, endpoint: Identity, received: Timestamp, now: u64) {
-        if !self.may_carry(&verified, &endpoint) {
-            let wire = verified.wire().clone();
-            self.reject(Rejection::NotCarried, None, endpoint, wire);
-            return;
-        }
-        self.shared.verified.fetch_add(1, Ordering::Relaxed);
-        let message = Message::new(verified, endpoint, received);
-        if self.wanted.internal && !matches!(message.record(), Record::Message) {
-            self.hand_out();
-            self.say(Event::Internal(message.clone()));
-        }
-        self.sequencer.take(message, now);
-    }
-
-    /// An endpoint sends its own streams, and others only as far as `carries` says.
-    fn may_carry(&self, verified: &Verified, endpoint: &Identity) -> bool {
-        if verified.signer() == endpoint {
-            return true;
-        }
-        let Some(entry) = self.endpoints.get(endpoint) else { return false };
-        match verified.record() {
-            Record::Message => {
-                let topic = verified.topic().as_str();
-                entry.carries.iter().any(|pattern| pattern.matches(topic))
-            }
-            // What a stream says of itself goes with its messages.
-            Record::Genesis(_) | Record::Heartbeat(_) => !entry.carries.is_empty(),
-        }
-    }
-
-    fn refused(&mut self, refused: Refused, endpoint: Identity, now: u64) {
-        if let (Some(stream), Some(place)) = (&refused.stream, refused.place) {
-            self.sequencer.use_up(stream, place, now);
-            self.hand_out();
-        }
-        self.shared.rejections.count(refused.reason);
-        self.say(Event::Rejected(Rejected {
-            reason: refused.reason,
-            detail: refused.detail,
-            endpoint,
-            position: refused.place.map(|place| (place.epoch, place.i)),
-            stream: refused.place.and(refused.stream),
-            key: refused.key,
-            wire: refused.wire,
-        }));
-    }
-
-    fn reject(&self, reason: Rejection, detail: Option<String>, endpoint: Identity, wire: Wire) {
-        self.shared.rejections.count(reason);
-        let (stream, position, key) = (None, None, None);
-        self.say(Event::Rejected(Rejected {
-            reason,
-            detail,
-            endpoint,
-            stream,
-            position,
-            key,
-            wire,
-        }));
     }
 
     /// Hands out what the streams have to say, as far as it is wanted.
     fn hand_out(&mut self) {
-        let counts = (self.sequencer.counts(), self.sequencer.stream_count());
-        *self.shared.sequence.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        self.count();
         let wanted = &self.wanted;
         let is_wanted = |event: &Event| match event {
-            Event::Message(message) | Event::Stale(message) => {
+            Event::Message(message) | Event::Stale(message) | Event::Late(message) => {
                 wanted.topic(message.topic().as_str())
             }
             _ => true,
         };
-        let events = self.sequencer.drain().filter(is_wanted);
+        let events = self.reception.events().filter(is_wanted);
         self.shared.queue.push_all(events.map(|event| {
             let bytes = bytes_of(&event);
             (event, bytes)
         }));
+    }
+
+    fn count(&self) {
+        let shared = &self.shared;
+        let counts = self.reception.counts();
+        shared.received.store(counts.received, Ordering::Relaxed);
+        shared.verified.store(counts.verified, Ordering::Relaxed);
+        let (_, repairing) = self.reception.repair_counts();
+        shared.repairing.store(repairing as u64, Ordering::Relaxed);
+        let sequence = self.reception.sequence_counts();
+        *shared.sequence.lock().unwrap_or_else(PoisonError::into_inner) = sequence;
     }
 
     /// Puts an event into the queue. With a full queue this waits, and nothing is received meanwhile; a
@@ -227,13 +170,9 @@ impl Runner {
 /// What an event counts for in the queue.
 fn bytes_of(event: &Event) -> usize {
     let wire = match event {
-        Event::Message(m) | Event::Stale(m) | Event::Internal(m) => m.wire().len(),
+        Event::Message(m) | Event::Stale(m) | Event::Internal(m) | Event::Late(m) => m.wire().len(),
         Event::Rejected(rejected) => rejected.wire.len(),
         _ => 0,
     };
     wire + 256
-}
-
-fn no_wire() -> Wire {
-    Wire { topic: bytes::Bytes::new(), envelope: bytes::Bytes::new() }
 }

@@ -103,7 +103,7 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
                     delivered.push((place, body["n"].as_u64().expect("a number")));
                 }
                 // What was stored and not shown yet when the power went is in the journal alone.
-                Event::Gap(gap) => {
+                Event::Lost(gap) => {
                     let stored =
                         |i| kept.iter().any(|(e, n, _)| (e, *n) == (&gap.epoch.to_string(), i));
                     assert!((gap.from..=gap.to).all(stored), "seed {seed}: {gap:?}");
@@ -150,7 +150,7 @@ fn a_disk_that_fails_is_told_to_callers_and_heals_by_itself() {
                 let body: serde_json::Value = message.body().expect("JSON");
                 seen.push(body["n"].as_u64().expect("a number"));
             }
-            Event::Gap(gap) => panic!("{gap:?}"),
+            Event::Lost(lost) => panic!("{lost:?}"),
             _ => {}
         }
     }

@@ -93,7 +93,7 @@ fn a_late_old_heartbeat_is_not_a_publisher_that_was_set_back() {
     reader.take(&new);
     reader.pass(250);
     reader.take(&old);
-    reader.says("gap:1-4");
+    reader.says("lost:1-4");
     let mut joining = Reader::new();
     joining.take(&new);
     joining.take(&old);

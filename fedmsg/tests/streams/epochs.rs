@@ -27,7 +27,7 @@ fn the_missing_end_of_an_epoch_is_waited_for_and_then_declared() {
     reader.take_all(&next.seal(1));
     reader.says("1");
     reader.pass(250);
-    reader.says("gap:2-2 3 gap:4-4 proven 1 1");
+    reader.says("lost:2-2 3 lost:4-4 proven 1 1");
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn an_epoch_whose_genesis_did_not_come_is_not_proven() {
     reader.take(&sealed[1]);
     reader.says("");
     reader.pass(250);
-    reader.says("unproven 1 gap:1-1 2");
+    reader.says("unproven 1 lost:1-1 2");
 }
 
 #[test]

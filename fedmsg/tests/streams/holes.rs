@@ -25,12 +25,12 @@ fn holes_are_declared_after_their_time_with_their_exact_ranges() {
     let sealed = writer.seal(9);
     reader.take_all([&sealed[2], &sealed[6]]);
     reader.pass(250);
-    reader.says("gap:1-2 3 gap:4-6 7");
+    reader.says("lost:1-2 3 lost:4-6 7");
     reader.take(&sealed[1]);
     reader.take_all(&sealed[7..]);
     reader.says("8 9");
     let counts = reader.sequencer.counts();
-    assert_eq!((counts.gaps, counts.missing, counts.delivered, counts.late), (2, 5, 4, 1));
+    assert_eq!((counts.gaps, counts.lost, counts.delivered, counts.late), (2, 5, 4, 1));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_hole_is_as_old_as_the_first_message_behind_it() {
     reader.pass(200);
     reader.take(&sealed[3]);
     reader.pass(50);
-    reader.says("gap:1-3 4 gap:5-8 9");
+    reader.says("lost:1-3 4 lost:5-8 9");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_hole_before_a_heartbeat_is_declared_by_it_and_no_other() {
     sealed.extend(writer.seal(5));
     reader.take_all([&sealed[2], &sealed[8]]);
     reader.take(&beat);
-    reader.says("gap:1-2 3");
+    reader.says("lost:1-2 3");
     reader.take_all(&sealed[3..]);
     reader.says("4 5 6 7 8 9 10");
 }
@@ -69,7 +69,7 @@ fn the_loss_of_the_last_messages_is_found_by_a_heartbeat() {
     reader.pass(249);
     reader.says("1 2");
     reader.pass(1);
-    reader.says("gap:3-4");
+    reader.says("lost:3-4");
     reader.take_all(&writer.seal(1));
     reader.says("5");
 }
@@ -85,7 +85,7 @@ fn a_number_far_ahead_moves_nothing_and_hides_nothing() {
     reader.says("");
     reader.take(&beat);
     reader.pass(250);
-    reader.says("gap:1-3");
+    reader.says("lost:1-3");
     assert!(reader.sequencer.is_waiting(), "it is still there");
 }
 

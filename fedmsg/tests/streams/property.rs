@@ -42,9 +42,9 @@ fn check(seed: u64) -> Vec<String> {
     reader.pass(1_000);
     assert!(!reader.sequencer.is_waiting(), "seed {seed}");
     let words = reader.take_words();
-    let (mut next, mut delivered, mut missing) = (1, 0, 0);
+    let (mut next, mut delivered, mut lost) = (1, 0, 0);
     for word in &words {
-        let (from, to) = match word.strip_prefix("gap:").map(|range| range.split_once('-')) {
+        let (from, to) = match word.strip_prefix("lost:").map(|range| range.split_once('-')) {
             Some(range) => range.expect("a range"),
             None => (word.as_str(), word.as_str()),
         };
@@ -53,11 +53,11 @@ fn check(seed: u64) -> Vec<String> {
         assert_eq!(number(from), next, "seed {seed}: {words:?}");
         next = number(to) + 1;
         let count = next - number(from);
-        *(if word.starts_with("gap") { &mut missing } else { &mut delivered }) += count;
+        *(if word.starts_with("lost") { &mut lost } else { &mut delivered }) += count;
     }
     assert_eq!(next - 1, writer.sealer.last().0, "seed {seed}");
     let counts = reader.sequencer.counts();
-    assert_eq!((counts.delivered, counts.missing), (delivered, missing), "seed {seed}");
+    assert_eq!((counts.delivered, counts.lost), (delivered, lost), "seed {seed}");
     assert_eq!((counts.forks, counts.withheld), (0, 0), "seed {seed}");
     words
 }

@@ -32,7 +32,7 @@ fn without_room_a_hole_is_declared_at_once() {
         reader.use_up_at(place, 2 * i + 2);
     }
     let words = reader.take_words();
-    assert_eq!(words[0], "gap:1-1");
+    assert_eq!(words[0], "lost:1-1");
 }
 
 #[test]

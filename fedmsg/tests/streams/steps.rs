@@ -166,7 +166,7 @@ impl Reader {
         self.words.extend(self.sequencer.drain().map(|event| match event {
             Event::Message(message) => format!("{}", message.i()),
             Event::Stale(message) => format!("stale:{}", message.i()),
-            Event::Gap(gap) => format!("gap:{}-{}", gap.from, gap.to),
+            Event::Lost(lost) => format!("lost:{}-{}", lost.from, lost.to),
             Event::Fork(fork) => format!("{}:{}", fork_name(fork.kind), fork.i),
             Event::Epoch(change) => match (change.from, change.proven) {
                 (None, _) => format!("live {}", change.next),
