@@ -16,6 +16,7 @@ use crate::journal::{Batch, Body, Entry};
 use crate::limits::{
     EPOCHS_MAX, GET_BYTES_MAX, GET_MESSAGES_MAX, GET_SCAN_BYTES_MAX, GET_SCAN_MESSAGES_MAX,
 };
+use crate::merkle::Leaf;
 use crate::timestamp::Timestamp;
 use crate::topic::Pattern;
 
@@ -219,7 +220,12 @@ impl Holder {
             let more = part.to > 0;
             return Ok(vec![Reply::Msg { i: 0, wire }, Reply::End { upto: 0, more }]);
         }
-        Err(Absent::Unreadable(format!("numbers {from} to {to} are damaged and")))
+        // Each damaged number is named as gone, so that the asker turns to another holder for them alone.
+        let last = to.min(part.to).min(from.saturating_add(max as u64 - 1));
+        let damaged = Word::parse("damaged").expect("a word");
+        let gone = |i| Reply::Gone { i, leaf: Leaf::NONE, reason: damaged.clone() };
+        let more = last < part.to && (batch.more || batch.upto > last);
+        Ok((from..=last).map(gone).chain([Reply::End { upto: last, more }]).collect())
     }
 
     /// Charges a peer for what it is given.

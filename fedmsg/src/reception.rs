@@ -390,7 +390,9 @@ impl Reception {
                     self.take(fetched.message(verified, wall), now);
                 }
                 Ok(_) => self.repair.blame(&fetched.holder, now),
-                Err(refused) => self.refused_of_holder(*refused, &fetched, now),
+                Err(refused) => {
+                    self.refused_of_holder(*refused, &fetched, now);
+                }
             }
         }
         self.sequencer.epochs(stream, epochs, now);
@@ -428,17 +430,20 @@ impl Reception {
                         self.repair.blame(&asked.holder, now);
                         return;
                     }
-                    self.refused_of_holder(*refused, asked, now);
+                    if self.refused_of_holder(*refused, asked, now) {
+                        return;
+                    }
                 }
             }
         }
     }
 
     /// Refuses what a holder gave. One who gives what nobody can have signed is not asked for a while; what
-    /// lacks a key or a rule here is no fault of his.
-    fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) {
+    /// lacks a key or a rule here is no fault of his. `true` when it is his.
+    fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) -> bool {
         let is_ours = matches!(refused.reason, Rejection::UnknownKey | Rejection::RevokedKey);
-        if refused.place.is_none() && !is_ours {
+        let lied = refused.place.is_none() && !is_ours;
+        if lied {
             self.repair.blame(&asked.holder, now);
         }
         let endpoint = asked.stream.identity().clone();
@@ -448,6 +453,7 @@ impl Reception {
         } else {
             self.refused(refused, endpoint, now);
         }
+        lied
     }
 }
 

@@ -288,7 +288,6 @@ impl Repair {
             self.counts.nonsense += u64::from(id > self.last_id);
             return;
         }
-        self.moods.answered(holder);
         match self.flights.get_mut(&id) {
             Some(Flight { stream: None, .. }) => self.listed(id, holder, answer.reply, now),
             Some(flight) => {
@@ -382,6 +381,7 @@ impl Repair {
             return self.fail(id, holder, &refusal(&reply), now);
         };
         self.land(id);
+        self.moods.answered(holder);
         let list = self.lists.entry(holder.clone()).or_default();
         (list.token, list.flying) = (next, false);
         list.due = if more { now } else { now + LIST_AGAIN_MS };
@@ -487,6 +487,7 @@ impl Repair {
                 tasks.pop_front();
             }
         }
+        self.moods.answered(holder);
         self.make_ready(stream);
     }
 

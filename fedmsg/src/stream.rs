@@ -339,12 +339,7 @@ impl Stream {
             Begin::At { epoch, next, leaf } => {
                 self.begin = None;
                 let base = Base::at(next, leaf);
-                self.follow(epoch, base, now, sink);
-                if self.repairable {
-                    // What came before it was taken up is fetched without waiting for a heartbeat.
-                    self.ask_head(now, sink);
-                }
-                return;
+                return self.follow(epoch, base, now, sink);
             }
             Begin::Since(time) => What::Find { time },
             Begin::Earliest | Begin::Last(_) => What::Head,
@@ -474,6 +469,10 @@ impl Stream {
             current.look_ahead(beat, now);
         }
         self.current = Some(current);
+        if self.repairable && (from.is_some() || resumed) {
+            // What the epoch has is fetched without waiting for it to say so: it may have ended long ago.
+            self.ask_head(now, sink);
+        }
     }
 
     fn drop_older(&mut self, epoch: Epoch, resumed: bool, sink: &mut Sink) {

@@ -79,15 +79,21 @@ impl Client {
 
     /// One part: the records by number, and the last answer.
     pub fn get(&mut self, stream: &str, epoch: Epoch, from: u64) -> (Vec<(u64, Wire)>, Reply) {
-        let stream = name(stream);
-        let (to, max, filters) = (NUMBER_MAX, 10_000, Vec::new());
-        let mut replies = self.ask(Ask::Get { stream, epoch, from, to, max, filters });
-        let last = replies.pop().expect("a last answer");
+        let (replies, last) = self.part(stream, epoch, from);
         let record = |reply| match reply {
             Reply::Msg { i, wire } => (i, wire),
             other => panic!("no record: {other:?}"),
         };
         (replies.into_iter().map(record).collect(), last)
+    }
+
+    /// One part: all answers, and the last one.
+    pub fn part(&mut self, stream: &str, epoch: Epoch, from: u64) -> (Vec<Reply>, Reply) {
+        let stream = name(stream);
+        let (to, max, filters) = (NUMBER_MAX, 10_000, Vec::new());
+        let mut replies = self.ask(Ask::Get { stream, epoch, from, to, max, filters });
+        let last = replies.pop().expect("a last answer");
+        (replies, last)
     }
 
     /// Everything from a number on, as far as the holder has it by now.

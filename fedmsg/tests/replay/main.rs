@@ -43,7 +43,7 @@ on_every_transport! {
         streams_are_found_when_they_come,
         changes_are_listed_and_times_found,
         what_is_put_is_handed_on_and_floors_are_noted,
-        damage_is_not_stepped_over,
+        damage_is_named_and_the_rest_is_given,
     },
     hostile::{
         garbage_is_answered_and_harms_nobody,

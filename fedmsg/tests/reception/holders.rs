@@ -1,0 +1,62 @@
+//! Several holders: which is asked, which is believed.
+
+use crate::repair::following;
+use crate::world::Mode;
+
+#[test]
+fn the_next_holder_helps_where_the_first_cannot() {
+    for mode in [Mode::Down, Mode::Silent, Mode::Torn, Mode::Hiding, Mode::Forging, Mode::Shuffling] {
+        let (mut world, mut writer) = following(2);
+        let sealed = writer.seal(5);
+        world.keep(&sealed, 1);
+        world.hosts[0].mode = mode;
+        world.arrive([&sealed[0], &sealed[4]]);
+        world.pass(5_000);
+        world.words.retain(|word| word != "bad_signature");
+        world.says("1 +2 +3 +4 5");
+    }
+}
+
+#[test]
+fn a_holder_that_lies_is_found_out_and_left_alone() {
+    let (mut world, mut writer) = following(2);
+    let sealed = writer.seal(5);
+    world.keep(&sealed, 1);
+    world.hosts[0].mode = Mode::Forging;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(5_000);
+    let asked = world.hosts[0].asked;
+    let more = writer.seal(5);
+    world.keep(&more, 1);
+    world.arrive([&more[4]]);
+    world.pass(5_000);
+    assert_eq!(world.hosts[0].asked, asked, "it is not asked again for a while");
+    assert!(world.words.ends_with(&["+6", "+7", "+8", "+9", "10"].map(String::from)));
+    assert_eq!(world.reception.repair_counts().0.lies, 1);
+}
+
+#[test]
+fn one_denial_is_not_enough() {
+    let (mut world, mut writer) = following(2);
+    let sealed = writer.seal(5);
+    world.keep(&sealed, 1);
+    world.hosts[0].shelf.damaged = vec![2, 3];
+    world.hosts[1].mode = Mode::Silent;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(60_000);
+    world.says("1 +4 5".strip_prefix("1 ").map_or("", |_| "1"));
+    world.hosts[1].mode = Mode::Up;
+    world.pass(60_000);
+    world.says("+2 +3 +4 5");
+}
+
+#[test]
+fn what_one_has_trimmed_another_gives() {
+    let (mut world, mut writer) = following(2);
+    let sealed = writer.seal(9);
+    world.keep(&sealed, 1);
+    world.hosts[0].shelf.first = 6;
+    world.arrive([&sealed[0], &sealed[8]]);
+    world.pass(1_000);
+    world.says("1 +2 +3 +4 +5 +6 +7 +8 9");
+}

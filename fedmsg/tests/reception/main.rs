@@ -1,0 +1,10 @@
+//! A reader that fetches what it lacks, and holders that have it, lose it, keep silent and lie.
+
+#[path = "../bus/mod.rs"]
+mod bus;
+mod epochs;
+mod holders;
+#[path = "../independent/mod.rs"]
+mod independent;
+mod repair;
+mod world;
