@@ -17,6 +17,7 @@ mod options;
 mod publishing;
 mod relay;
 mod reload;
+mod repair;
 mod replay;
 mod replayed;
 mod streams;

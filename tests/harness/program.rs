@@ -101,6 +101,16 @@ impl Program {
         signal("-TERM", self.child.id());
     }
 
+    /// Has it stand still (SIGSTOP).
+    pub fn stop(&self) {
+        signal("-STOP", self.child.id());
+    }
+
+    /// Has it go on (SIGCONT).
+    pub fn go_on(&self) {
+        signal("-CONT", self.child.id());
+    }
+
     /// kill -9, and waits until it is dead.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
