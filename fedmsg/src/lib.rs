@@ -52,6 +52,7 @@ pub mod event;
 mod frame_fields;
 mod frame_parts;
 pub mod frames;
+pub mod history;
 pub mod holder;
 pub mod identity;
 pub mod journal;

@@ -16,10 +16,11 @@ use bytes::Bytes;
 use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
-use crate::event::{Event, Message, Rejected, Stalled, Unfetched};
+use crate::event::{CaughtUp, Event, Message, Rejected, Stalled, Unfetched};
 use crate::frames::Range;
+use crate::history::{History, Order};
 use crate::identity::{Identity, Slot, StreamName};
-use crate::limits::STREAMS_MAX;
+use crate::limits::{GET_MESSAGES_MAX, STREAMS_MAX};
 use crate::need::{Need, What};
 use crate::open::{Opener, Place, Record, Refused, Verified};
 use crate::rejection::{Rejection, RejectionCounters};
@@ -96,7 +97,8 @@ impl Holders for Followed {
     }
 
     fn all(&self) -> Vec<Endpoint> {
-        let mut all: Vec<_> = self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
+        let mut all: Vec<_> =
+            self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
         all.sort();
         all.dedup();
         all
@@ -111,6 +113,8 @@ pub struct ReceptionCounts {
     pub received: u64,
     /// What of it was verified.
     pub verified: u64,
+    /// Messages that came while the past was read, and are fetched after it.
+    pub left_to_replay: u64,
 }
 
 /// A reader without a thread, a socket or a clock.
@@ -124,6 +128,7 @@ pub struct Reception {
     discovered: BTreeMap<StreamName, (Epoch, u64)>,
     /// Holders that have listed all their streams.
     listed: Vec<Endpoint>,
+    history: Option<History>,
     rejections: Arc<RejectionCounters>,
     counts: ReceptionCounts,
     events: Vec<Event>,
@@ -141,6 +146,7 @@ impl Reception {
             internal: false,
             discovered: BTreeMap::new(),
             listed: Vec::new(),
+            history: None,
             rejections: Arc::default(),
             counts: ReceptionCounts::default(),
             events: Vec::new(),
@@ -165,6 +171,26 @@ impl Reception {
     ) {
         self.sequencer.set_beginning(beginning);
         self.repair.discover(now);
+    }
+
+    /// Reads the past first, in this order, from where each stream is to begin: says
+    /// [`Event::CaughtUp`] when it has. To be called before anything is followed.
+    pub fn read_history(&mut self, order: Order, now: u64) {
+        self.history = Some(History::new(order, now));
+    }
+
+    /// How many streams have a past to be read, how many of them have been read, and how many messages are
+    /// to come at least; nothing when no past is being read.
+    pub fn history_left(&self) -> Option<(u64, u64, u64)> {
+        let history = self.history.as_ref()?;
+        let (streams, read) = history.streams();
+        let left = history.open_streams().map(|(stream, (epoch, last))| {
+            match self.sequencer.position(stream) {
+                Some((at, next)) if at == epoch => (last + 1).saturating_sub(next),
+                _ => last,
+            }
+        });
+        Some((streams, read, left.sum()))
     }
 
     /// Goes on with other keys or another policy.
@@ -241,6 +267,7 @@ impl Reception {
         self.repair.tick(now);
         self.take_found(now, wall);
         self.work(now);
+        self.follow_history(now);
     }
 
     /// Whether something is waited for.
@@ -250,8 +277,61 @@ impl Reception {
 
     /// What there is to say since the last call, in order.
     pub fn events(&mut self) -> std::vec::Drain<'_, Event> {
-        self.events.extend(self.sequencer.drain());
+        self.collect();
         self.events.drain(..)
+    }
+
+    /// Takes what the streams have to say; while the past is merged, each into its lane.
+    fn collect(&mut self) {
+        let merge = self.history.as_mut().filter(|history| history.order == Order::Time);
+        match merge.map(|history| &mut history.merge) {
+            None => self.events.extend(self.sequencer.drain()),
+            Some(merge) => self.events.extend(self.sequencer.drain().filter_map(|event| {
+                match event.stream().cloned() {
+                    Some(stream) => merge.push(&stream, event),
+                    None => Some(event),
+                }
+            })),
+        }
+    }
+
+    /// Sees how far the reading of the past is, and hands out what is in order.
+    fn follow_history(&mut self, now: u64) {
+        self.collect();
+        let Some(history) = &mut self.history else { return };
+        let services: Vec<_> = self.followed.entries().map(|entry| &entry.replay[..]).collect();
+        let services: Vec<_> = services.into_iter().filter(|holders| !holders.is_empty()).collect();
+        history.look_whether_listed(&services, now);
+        for stream in history.to_look_at(now) {
+            let position = self.sequencer.position(&stream);
+            let moves = position.is_some() || self.sequencer.is_beginning(&stream);
+            if !history.reached(&stream, position) && !moves {
+                history.is_stuck(&stream);
+            }
+        }
+        let share = history.share();
+        self.repair.set_portion(share);
+        while let Some((stream, event)) = history.merge.pop() {
+            self.events.push(event);
+            if (history.merge.waiting(&stream) as u64) < share {
+                self.repair.resume(&stream, now);
+            }
+        }
+        if history.is_over() {
+            self.end_history(now);
+        }
+    }
+
+    fn end_history(&mut self, now: u64) {
+        let Some(history) = self.history.take() else { return };
+        let silent = |entry: &&EndpointEntry| {
+            !entry.replay.is_empty() && !entry.replay.iter().any(|h| self.listed.contains(h))
+        };
+        let unreachable = self.followed.entries().filter(silent).map(|e| e.identity.clone());
+        let caught_up = CaughtUp::new(history.outcome(), unreachable.collect());
+        self.events.push(Event::CaughtUp(caught_up));
+        self.repair.set_portion(GET_MESSAGES_MAX);
+        self.repair.resume_all(now);
     }
 
     /// The requests to send since the last call.
@@ -280,13 +360,19 @@ impl Reception {
             self.reject(Rejection::NotCarried, None, endpoint.clone(), wire);
             return;
         }
+        let is_message = matches!(verified.record(), Record::Message);
+        if self.history.is_some() && is_message && self.sequencer.is_repairable(verified.stream()) {
+            // Its turn comes after the past: it is fetched then.
+            self.counts.left_to_replay += 1;
+            return;
+        }
         self.take(Message::new(verified, endpoint.clone(), wall), now);
     }
 
     fn take(&mut self, message: Message, now: u64) {
         self.counts.verified += 1;
         if self.internal && !matches!(message.record(), Record::Message) {
-            self.events.extend(self.sequencer.drain());
+            self.collect();
             self.events.push(Event::Internal(message.clone()));
         }
         self.sequencer.take(message, now);
@@ -295,15 +381,21 @@ impl Reception {
     fn refused(&mut self, refused: Refused, endpoint: Identity, now: u64) {
         if let (Some(stream), Some(place)) = (&refused.stream, refused.place) {
             self.sequencer.use_up(stream, place, now);
-            self.events.extend(self.sequencer.drain());
+            self.collect();
         }
         self.rejections.count(refused.reason);
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
     }
 
-    fn reject(&mut self, reason: Rejection, detail: Option<String>, endpoint: Identity, wire: Wire) {
+    fn reject(
+        &mut self,
+        reason: Rejection,
+        detail: Option<String>,
+        endpoint: Identity,
+        wire: Wire,
+    ) {
         self.rejections.count(reason);
-        self.events.extend(self.sequencer.drain());
+        self.collect();
         let refused = Refused { reason, detail, wire, stream: None, key: None, place: None };
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
     }
@@ -358,14 +450,23 @@ impl Reception {
                     let known = self.discovered.contains_key(&spot.stream);
                     if known || self.discovered.len() < STREAMS_MAX {
                         self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
+                        if let Some(history) = &mut self.history {
+                            history.goal(&spot.stream, spot.epoch, spot.i);
+                        }
                         self.sequencer.begin(&spot.stream, now);
                     }
+                }
+                if complete && let Some(history) = &mut self.history {
+                    history.holder_listed(&holder);
                 }
                 if complete && !self.listed.contains(&holder) {
                     self.listed.push(holder);
                 }
             }
             Found::Stuck { stream, why } => {
+                if let Some(history) = &mut self.history {
+                    history.is_stuck(&stream);
+                }
                 self.events.push(Event::Stalled(Stalled::new(stream, why)));
             }
         }
@@ -381,7 +482,8 @@ impl Reception {
         wall: Timestamp,
     ) {
         if let (Some(wire), Some(holder)) = (heartbeat, holder) {
-            let fetched = Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
+            let fetched =
+                Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
             match self.opener.open(&wire) {
                 Ok(verified)
                     if verified.stream() == stream
@@ -399,14 +501,12 @@ impl Reception {
     }
 
     /// Takes records that a holder gave.
-    fn records(
-        &mut self,
-        asked: &Fetched,
-        records: Vec<(u64, Wire)>,
-        now: u64,
-        wall: Timestamp,
-    ) {
+    fn records(&mut self, asked: &Fetched, records: Vec<(u64, Wire)>, now: u64, wall: Timestamp) {
         let (numbers, wires): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        if let Some(history) = &mut self.history {
+            history.measure(wires.len(), wires.iter().map(Wire::len).sum());
+            history.touched.insert(asked.stream.clone());
+        }
         let opened = self.opener.open_run(&wires);
         for (i, opened) in numbers.into_iter().zip(opened) {
             match opened {
@@ -414,7 +514,7 @@ impl Reception {
                     let message = asked.message(verified, wall);
                     if asked.single {
                         self.counts.verified += 1;
-                        self.events.extend(self.sequencer.drain());
+                        self.collect();
                         self.events.push(Event::Late(message));
                     } else {
                         self.take(message, now);
@@ -435,6 +535,12 @@ impl Reception {
                     }
                 }
             }
+        }
+        self.collect();
+        if let Some(history) = self.history.as_ref().filter(|history| history.order == Order::Time)
+            && history.merge.waiting(&asked.stream) as u64 >= history.share()
+        {
+            self.repair.pause(&asked.stream);
         }
     }
 

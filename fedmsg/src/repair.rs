@@ -146,6 +146,8 @@ pub struct Repair {
     parked: BTreeMap<Endpoint, VecDeque<StreamName>>,
     /// Requests that are on their way to each holder.
     flying: BTreeMap<Endpoint, usize>,
+    /// Streams for which nothing is asked now, because nobody takes more of them.
+    paused: BTreeSet<StreamName>,
     /// Streams that wait for a time.
     timers: BTreeSet<(u64, StreamName)>,
     flights: BTreeMap<u64, Flight>,
@@ -190,6 +192,7 @@ impl Repair {
             streams: BTreeMap::new(),
             ready: VecDeque::new(),
             parked: BTreeMap::new(),
+            paused: BTreeSet::new(),
             flying: BTreeMap::new(),
             timers: BTreeSet::new(),
             flights: BTreeMap::new(),
@@ -255,6 +258,27 @@ impl Repair {
         self.fly(now);
     }
 
+    /// Asks nothing more for a stream until it is to go on.
+    pub fn pause(&mut self, stream: &StreamName) {
+        self.paused.insert(stream.clone());
+    }
+
+    /// Goes on with a stream.
+    pub fn resume(&mut self, stream: &StreamName, now: u64) {
+        if self.paused.remove(stream) {
+            self.make_ready(stream);
+            self.fly(now);
+        }
+    }
+
+    /// Goes on with every stream.
+    pub fn resume_all(&mut self, now: u64) {
+        for stream in std::mem::take(&mut self.paused) {
+            self.make_ready(&stream);
+        }
+        self.fly(now);
+    }
+
     /// A sign of life of a publisher: whoever of these did not answer may do so now.
     pub fn awake(&mut self, holders: &[Endpoint], now: u64) {
         let mut changed = false;
@@ -307,7 +331,8 @@ impl Repair {
     pub fn tick(&mut self, now: u64) {
         let late = |flight: &Flight| now.saturating_sub(flight.since) >= ASK_MS_MAX;
         let late: Vec<_> = self.flights.iter().filter(|(_, flight)| late(flight)).collect();
-        let late: Vec<_> = late.into_iter().map(|(id, flight)| (*id, flight.holder.clone())).collect();
+        let late: Vec<_> =
+            late.into_iter().map(|(id, flight)| (*id, flight.holder.clone())).collect();
         for (id, holder) in late {
             self.counts.timeouts += 1;
             self.fail(id, &holder, "it did not answer in time", now);
@@ -557,7 +582,7 @@ impl Repair {
         let Some(tasks) = self.streams.get_mut(&stream) else { return };
         let Some(task) = tasks.front_mut() else { return };
         task.is_ready = false;
-        if task.is_flying {
+        if task.is_flying || self.paused.contains(&stream) {
             return;
         }
         if holders.iter().all(|holder| task.has_answer_of(holder)) {
@@ -573,7 +598,8 @@ impl Repair {
                 tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
                 return self.make_ready(&stream);
             }
-            let at = holders.iter().filter(open).filter_map(|holder| self.moods.until(holder)).min();
+            let at =
+                holders.iter().filter(open).filter_map(|holder| self.moods.until(holder)).min();
             let at = at.unwrap_or(now + ASK_MS_MAX).clamp(now + 1, now + ASK_MS_MAX);
             self.timers.insert((at, stream));
             return;
@@ -588,7 +614,14 @@ impl Repair {
         self.send(holder.clone(), Some(stream), ask, from, now);
     }
 
-    fn send(&mut self, holder: Endpoint, stream: Option<StreamName>, ask: Ask, next: u64, now: u64) {
+    fn send(
+        &mut self,
+        holder: Endpoint,
+        stream: Option<StreamName>,
+        ask: Ask,
+        next: u64,
+        now: u64,
+    ) {
         self.last_id += 1;
         self.counts.requests += 1;
         let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");

@@ -164,6 +164,22 @@ impl Sequencer {
         self.streams.len()
     }
 
+    /// Whether what does not come of a stream by itself can be fetched.
+    pub fn is_repairable(&self, name: &StreamName) -> bool {
+        self.repairable.as_ref().is_some_and(|repairable| repairable(name))
+    }
+
+    /// The epoch of a stream that is followed, and the number that comes next. Nothing before it has a base,
+    /// and of one that contradicts itself.
+    pub fn position(&self, name: &StreamName) -> Option<(Epoch, u64)> {
+        self.streams.get(name).and_then(Stream::position)
+    }
+
+    /// Whether it is still looked for where a stream is to be taken up.
+    pub fn is_beginning(&self, name: &StreamName) -> bool {
+        self.streams.get(name).is_some_and(Stream::is_beginning)
+    }
+
     fn with_stream(
         &mut self,
         name: &StreamName,

@@ -98,10 +98,11 @@ pub(crate) struct Stream {
 }
 
 /// Where a reader takes up a stream that is new to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Begin {
     /// With what comes after the newest heartbeat.
+    #[default]
     Live,
     /// With this number of this epoch; the leaf is that of the message before, where it is known.
     At {
@@ -118,6 +119,8 @@ pub enum Begin {
     Earliest,
     /// With the last so many messages.
     Last(u64),
+    /// With this number of the newest epoch.
+    Number(u64),
 }
 
 /// Most epochs of one stream that wait for their turn.
@@ -282,12 +285,21 @@ impl Stream {
     pub(crate) fn epochs(&mut self, epochs: &[Range], now: u64, sink: &mut Sink) {
         if self.current.is_none() {
             match (self.begin, epochs) {
-                (Some((Begin::Since(_) | Begin::Earliest | Begin::Last(_), _)), []) => {
+                (
+                    Some((
+                        Begin::Since(_) | Begin::Earliest | Begin::Last(_) | Begin::Number(_),
+                        _,
+                    )),
+                    [],
+                ) => {
                     // Nobody has anything of it: it is taken from its beginning, when it comes.
                     self.begin = None;
                 }
                 (Some((Begin::Earliest, _)), [oldest, ..]) => {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
+                }
+                (Some((Begin::Number(next), _)), [.., newest]) => {
+                    self.begin_at(newest.epoch, next.max(newest.first).max(1));
                 }
                 (Some((Begin::Last(count), _)), _) => {
                     let (epoch, next) = last_of(epochs, count);
@@ -303,9 +315,8 @@ impl Stream {
             current.want_rest(&self.name, now, sink);
         }
         let (current, first) = (current.epoch, self.pending.keys().next().copied());
-        let behind = |range: &&Range| {
-            range.epoch > current && first.is_none_or(|first| range.epoch < first)
-        };
+        let behind =
+            |range: &&Range| range.epoch > current && first.is_none_or(|first| range.epoch < first);
         match epochs.iter().find(behind) {
             Some(range) => {
                 let what = What::Genesis { epoch: range.epoch };
@@ -342,7 +353,7 @@ impl Stream {
                 return self.follow(epoch, base, now, sink);
             }
             Begin::Since(time) => What::Find { time },
-            Begin::Earliest | Begin::Last(_) => What::Head,
+            Begin::Earliest | Begin::Last(_) | Begin::Number(_) => What::Head,
             Begin::Live => return self.begin = None,
         };
         if asked.is_none_or(|at| now >= at.saturating_add(NEED_MS)) {
@@ -372,6 +383,18 @@ impl Stream {
         for pending in self.pending.values_mut().filter(|pending| !pending.held.is_empty()) {
             pending.turn_stale(sink);
         }
+    }
+
+    /// The epoch that is followed, and the number that comes next; nothing of a stream that contradicts
+    /// itself.
+    pub(crate) fn position(&self) -> Option<(Epoch, u64)> {
+        let current = self.current.as_ref().filter(|current| !current.forked);
+        current.map(|current| (current.epoch, current.next()))
+    }
+
+    /// Whether it is still looked for where the stream is to be taken up.
+    pub(crate) fn is_beginning(&self) -> bool {
+        self.begin.is_some()
     }
 
     /// How many records are held.

@@ -81,19 +81,18 @@ impl Current {
         self.ahead.is_some() || !self.held.is_empty()
     }
 
+    /// The number that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Whether the epoch may still come to this number by itself.
     pub(super) fn lacks(&self, last: u64) -> bool {
         self.next <= last && !self.forked
     }
 
     /// Takes a record that waited while the base was looked for.
-    pub(super) fn waited(
-        &mut self,
-        name: &StreamName,
-        item: Item,
-        resumed: bool,
-        sink: &mut Sink,
-    ) {
+    pub(super) fn waited(&mut self, name: &StreamName, item: Item, resumed: bool, sink: &mut Sink) {
         let i = item.place.i;
         if i < self.next && resumed {
             sink.counts.late += 1;
@@ -327,12 +326,7 @@ impl Current {
     }
 
     /// No holder has these numbers, as far as they are still missing.
-    pub(super) fn absent(
-        &mut self,
-        name: &StreamName,
-        (from, to): (u64, u64),
-        sink: &mut Sink,
-    ) {
+    pub(super) fn absent(&mut self, name: &StreamName, (from, to): (u64, u64), sink: &mut Sink) {
         if from > self.next || to < self.next || self.forked {
             return;
         }

@@ -144,7 +144,11 @@ impl World {
     pub fn keep<'a>(&mut self, records: impl IntoIterator<Item = &'a Sealed> + Clone, n: u64) {
         for host in &mut self.hosts {
             for record in records.clone() {
-                host.shelf.epochs.entry(epoch(n)).or_default().insert(record.i, record.wire.clone());
+                host.shelf
+                    .epochs
+                    .entry(epoch(n))
+                    .or_default()
+                    .insert(record.i, record.wire.clone());
             }
         }
     }
@@ -237,7 +241,9 @@ impl World {
                 Event::Late(message) => format!("late:{}", message.i()),
                 Event::Unfetched(gone) => format!("unfetched:{}", gone.i),
                 Event::Stale(message) => format!("stale:{}", message.i()),
-                Event::Lost(lost) => format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name()),
+                Event::Lost(lost) => {
+                    format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name())
+                }
                 Event::Fork(fork) => match fork.kind {
                     ForkKind::Rewound => format!("rewound:{}", fork.i),
                     kind => format!("{kind}:{}", fork.i),
@@ -248,6 +254,16 @@ impl World {
                     (Some(_), true) => format!("proven {}", change.next),
                     (Some(_), false) => format!("unproven {}", change.next),
                 },
+                Event::CaughtUp(past) => {
+                    let mut text = format!("caught-up:{}", past.streams);
+                    for stream in past.incomplete {
+                        text += &format!(" incomplete:{stream}");
+                    }
+                    for service in past.unreachable {
+                        text += &format!(" unreachable:{service}");
+                    }
+                    text
+                }
                 Event::Stalled(stalled) => {
                     self.stalled.push(stalled.why);
                     continue;
@@ -329,7 +345,8 @@ impl Holdings for Shelf {
 
     fn heads(&mut self) -> Vec<Spot> {
         let stream = StreamName::parse(STREAM).expect("stream");
-        let spot = |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
+        let spot =
+            |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
         self.epochs.keys().next_back().and_then(spot).into_iter().collect()
     }
 
