@@ -101,7 +101,7 @@ impl History {
     }
 
     /// The streams to look at now: those of which something came; from time to time all.
-    pub(crate) fn to_look_at(&mut self, now: u64) -> Vec<StreamName> {
+    pub(crate) fn due_streams(&mut self, now: u64) -> Vec<StreamName> {
         let touched = std::mem::take(&mut self.touched);
         if now.saturating_sub(self.looked) < LOOK_MS {
             return touched.into_iter().collect();

@@ -302,7 +302,7 @@ impl Reception {
         let services: Vec<_> = self.followed.entries().map(|entry| &entry.replay[..]).collect();
         let services: Vec<_> = services.into_iter().filter(|holders| !holders.is_empty()).collect();
         history.look_whether_listed(&services, now);
-        for stream in history.to_look_at(now) {
+        for stream in history.due_streams(now) {
             let position = self.sequencer.position(&stream);
             let moves = position.is_some() || self.sequencer.is_beginning(&stream);
             if !history.reached(&stream, position) && !moves {
