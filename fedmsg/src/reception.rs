@@ -233,9 +233,11 @@ impl Reception {
                 Err(refused) => self.refused(*refused, endpoint.clone(), now),
             }
         }
-        for endpoint in from {
-            if let Some(entry) = self.followed.entry(endpoint).filter(|e| !e.replay.is_empty()) {
-                self.repair.awake(&entry.replay, now);
+        if self.repair.leaves_alone() {
+            for endpoint in from {
+                if let Some(entry) = self.followed.entries.get(endpoint) {
+                    self.repair.awake(&entry.replay, now);
+                }
             }
         }
         self.work(now);
@@ -404,6 +406,9 @@ impl Reception {
     fn work(&mut self, now: u64) {
         for need in self.sequencer.needs() {
             self.repair.need(need, now);
+        }
+        for (stream, record) in self.sequencer.shows() {
+            self.repair.show(&stream, &record, now);
         }
     }
 

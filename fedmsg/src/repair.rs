@@ -24,7 +24,7 @@ use crate::frames::{Answer, Ask, ErrorCode, Range, Reply, Request, RequestId, Sp
 use crate::identity::StreamName;
 use crate::limits::{
     ASK_MS_MAX, FLIGHTS_MAX, FLIGHTS_OF_HOLDER_MAX, GET_MESSAGES_MAX, LIST_AGAIN_MS,
-    NEEDS_OF_STREAM_MAX, STALL_MS,
+    NEEDS_OF_STREAM_MAX, SHOWN_HOLDERS_MAX, STALL_MS,
 };
 use crate::need::{Need, What};
 
@@ -162,12 +162,22 @@ pub struct Repair {
     portion: u64,
 }
 
+/// What a request is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// The first task of this stream.
+    Stream(StreamName),
+    /// Which streams the holder has.
+    List,
+    /// To show a publisher a record; nothing follows from the answer.
+    Show,
+}
+
 /// A request on its way.
 #[derive(Debug)]
 struct Flight {
     holder: Endpoint,
-    /// Nothing for a `LIST`.
-    stream: Option<StreamName>,
+    purpose: Purpose,
     /// When something of its answer came the last time.
     since: u64,
     /// The number that its answer has to go on with, and what came so far.
@@ -258,6 +268,15 @@ impl Repair {
         self.fly(now);
     }
 
+    /// Shows the holders of a stream a record of it, among them its publisher, who was set back.
+    pub fn show(&mut self, stream: &StreamName, record: &Wire, now: u64) {
+        let holders = Arc::clone(&self.holders);
+        for holder in holders.of(stream).iter().take(SHOWN_HOLDERS_MAX) {
+            let ask = Ask::Put { messages: vec![record.clone()] };
+            self.send(holder.clone(), Purpose::Show, ask, 0, now);
+        }
+    }
+
     /// Asks nothing more for a stream until it is to go on.
     pub fn pause(&mut self, stream: &StreamName) {
         self.paused.insert(stream.clone());
@@ -277,6 +296,11 @@ impl Repair {
             self.make_ready(&stream);
         }
         self.fly(now);
+    }
+
+    /// Whether some holder is left alone for now.
+    pub fn leaves_alone(&self) -> bool {
+        !self.moods.is_empty()
     }
 
     /// A sign of life of a publisher: whoever of these did not answer may do so now.
@@ -313,7 +337,12 @@ impl Repair {
             return;
         }
         match self.flights.get_mut(&id) {
-            Some(Flight { stream: None, .. }) => self.listed(id, holder, answer.reply, now),
+            Some(Flight { purpose: Purpose::List, .. }) => {
+                self.listed(id, holder, answer.reply, now);
+            }
+            Some(Flight { purpose: Purpose::Show, .. }) => {
+                self.land(id);
+            }
             Some(flight) => {
                 flight.since = now;
                 let Some(reply) = flight.take(answer.reply) else { return };
@@ -397,7 +426,7 @@ impl Repair {
             }
             list.flying = true;
             let ask = Ask::List { token: list.token.clone() };
-            self.send(holder, None, ask, 0, now);
+            self.send(holder, Purpose::List, ask, 0, now);
         }
     }
 
@@ -416,7 +445,7 @@ impl Repair {
 
     /// A request of a stream is answered to the end.
     fn told(&mut self, flight: Flight, holder: &Endpoint, reply: Reply, now: u64) {
-        let Some(stream) = flight.stream.clone() else { return };
+        let Purpose::Stream(stream) = flight.purpose.clone() else { return };
         match reply {
             Reply::End { upto, more } if upto + 1 == flight.next => {
                 self.ended(&stream, holder, flight, more, now);
@@ -522,9 +551,10 @@ impl Repair {
             return;
         }
         let Some(flight) = self.land(id) else { return };
-        match flight.stream {
-            Some(stream) => self.put_off(&stream, holder, why, now),
-            None => {
+        match flight.purpose {
+            Purpose::Stream(stream) => self.put_off(&stream, holder, why, now),
+            Purpose::Show => {}
+            Purpose::List => {
                 let at = self.moods.failed(holder, now);
                 let list = self.lists.entry(holder.clone()).or_default();
                 // After a failure the holder may have begun another life: everything is asked for again.
@@ -611,23 +641,16 @@ impl Repair {
         }
         let (ask, from) = task.next_ask(&stream, holder, portion);
         task.is_flying = true;
-        self.send(holder.clone(), Some(stream), ask, from, now);
+        self.send(holder.clone(), Purpose::Stream(stream), ask, from, now);
     }
 
-    fn send(
-        &mut self,
-        holder: Endpoint,
-        stream: Option<StreamName>,
-        ask: Ask,
-        next: u64,
-        now: u64,
-    ) {
+    fn send(&mut self, holder: Endpoint, purpose: Purpose, ask: Ask, next: u64, now: u64) {
         self.last_id += 1;
         self.counts.requests += 1;
         let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");
         let frames = Request { id, ask }.encode();
         let (records, gone) = (Vec::new(), Vec::new());
-        let flight = Flight { holder: holder.clone(), stream, since: now, next, records, gone };
+        let flight = Flight { holder: holder.clone(), purpose, since: now, next, records, gone };
         self.flights.insert(self.last_id, flight);
         *self.flying.entry(holder.clone()).or_default() += 1;
         self.asks.push((holder, frames));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use crate::envelope::{Epoch, Kind};
+use crate::envelope::{Epoch, Kind, Wire};
 use crate::event::{Event, Message};
 use crate::frames::Range;
 use crate::identity::StreamName;
@@ -61,6 +61,12 @@ impl Sequencer {
     /// What the streams need since the last call.
     pub fn needs(&mut self) -> std::vec::Drain<'_, Need> {
         self.sink.needs.drain(..)
+    }
+
+    /// Records that publishers are to be shown, since the last call: each was signed by the stream's own key,
+    /// and its publisher does not know of it any more.
+    pub fn shows(&mut self) -> std::vec::Drain<'_, (StreamName, Wire)> {
+        self.sink.shows.drain(..)
     }
 
     /// No holder has these numbers of a stream.

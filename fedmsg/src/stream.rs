@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use self::current::Current;
 use self::pending::{Base, Pending};
-use crate::envelope::Epoch;
+use crate::envelope::{Epoch, Wire};
 use crate::event::{EpochChange, Event, Lost, LostReason, Message};
 use crate::frames::Range;
 use crate::identity::StreamName;
@@ -57,6 +57,8 @@ pub(crate) struct Sink {
     pub(crate) events: Vec<Event>,
     /// What the streams lack.
     pub(crate) needs: Vec<Need>,
+    /// What publishers are to be shown of their own streams: they were set back, or have a double.
+    pub(crate) shows: Vec<(StreamName, Wire)>,
     pub(crate) counts: SequenceCounts,
     pub(crate) held_messages: usize,
     pub(crate) held_bytes: usize,
@@ -200,8 +202,9 @@ impl Stream {
             Some(current) if current.epoch == epoch => {
                 current.heartbeat(&self.name, message, beat, now, sink);
             }
-            // Of an epoch that has ended: nothing new.
-            Some(current) if epoch < current.epoch => {}
+            Some(current) if epoch < current.epoch => {
+                current.older_epoch(&self.name, message, beat, now, sink);
+            }
             _ => {
                 if let Some(pending) = self.pending(epoch, now, sink) {
                     pending.heartbeat(message, beat);

@@ -184,6 +184,53 @@ fn a_record_outside_of_the_order_comes_late_or_is_known_to_be_gone() {
     world.says("late:2 unfetched:7");
 }
 
+#[test]
+fn a_publisher_that_was_set_back_is_shown_its_own_later_record() {
+    for known_by in ["a message", "a heartbeat"] {
+        let (mut world, mut writer) = following(1);
+        let sealed = writer.seal(5);
+        world.keep(&sealed, 1);
+        world.arrive(&sealed);
+        let newest = match known_by {
+            "a message" => sealed[4].clone(),
+            _ => {
+                let beat = writer.beat(1);
+                world.arrive([&beat]);
+                beat
+            }
+        };
+        // Another life of the same writer, restored from the time before the last two messages.
+        let (mut restored, _) = Writer::new();
+        restored.seal(3);
+        world.arrive([&restored.beat(60_000)]);
+        world.pass(50);
+        world.says("1 2 3 4 5 rewound:3");
+        assert_eq!(world.hosts[0].shelf.shown, [newest.wire.clone()], "{known_by}");
+        world.pass(2_000);
+        world.arrive([&restored.beat(65_000)]);
+        world.pass(50);
+        assert_eq!(world.hosts[0].shelf.shown.len(), 2, "as long as it does not know");
+    }
+}
+
+#[test]
+fn a_publisher_that_was_set_back_into_an_earlier_epoch_is_shown_a_later_one() {
+    let (mut world, mut first) = following(1);
+    let sealed = first.seal(1);
+    let (mut second, genesis) = first.next(2);
+    let news = second.seal(1);
+    world.keep(&sealed, 1);
+    world.keep([&genesis], 2);
+    world.keep(&news, 2);
+    world.arrive([&sealed[0], &genesis, &news[0]]);
+    world.pass(300);
+    world.says("1 proven 1 1");
+    world.arrive([&first.beat(60_000)]);
+    world.pass(50);
+    world.says("rewound:1");
+    assert_eq!(world.hosts[0].shelf.shown, [news[0].wire.clone()]);
+}
+
 fn join(from: u64, to: u64) -> String {
     (from..=to).map(|i| i.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -97,6 +97,8 @@ pub struct Shelf {
     pub damaged: Vec<u64>,
     pub first: u64,
     pub heartbeat: Option<Wire>,
+    /// What it was shown by `PUT`.
+    pub shown: Vec<Wire>,
 }
 
 pub struct Host {
@@ -350,7 +352,8 @@ impl Holdings for Shelf {
         self.epochs.keys().next_back().and_then(spot).into_iter().collect()
     }
 
-    fn put(&mut self, _: &Wire) -> bool {
+    fn put(&mut self, wire: &Wire) -> bool {
+        self.shown.push(wire.clone());
         false
     }
 }
