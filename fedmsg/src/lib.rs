@@ -49,6 +49,7 @@ pub mod endpoint;
 pub mod envelope;
 pub mod escape;
 pub mod event;
+pub mod followed;
 mod frame_fields;
 mod frame_parts;
 pub mod frames;

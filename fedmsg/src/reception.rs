@@ -8,102 +8,28 @@
 //!               └──> asks
 //! ```
 
+mod fetched;
+mod past;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
-use crate::event::{CaughtUp, Event, Message, Rejected, Stalled, Unfetched};
-use crate::frames::Range;
+use crate::event::{Event, Message, Rejected};
+use crate::followed::Followed;
 use crate::history::{History, Order};
-use crate::identity::{Identity, Slot, StreamName};
-use crate::limits::{GET_MESSAGES_MAX, STREAMS_MAX};
+use crate::identity::{Identity, StreamName};
 use crate::need::{Need, What};
-use crate::open::{Opener, Place, Record, Refused, Verified};
+use crate::open::{Opener, Record, Refused, Verified};
 use crate::rejection::{Rejection, RejectionCounters};
-use crate::repair::{Found, Holders, Repair, RepairCounts};
+use crate::repair::{Holders, Repair, RepairCounts};
 use crate::sequence::{Begin, Sequencer};
 use crate::stream::SequenceCounts;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
-
-/// The endpoints that a reader follows, and what follows from them: who may carry what, and who holds what.
-#[derive(Debug, Default)]
-pub struct Followed {
-    entries: BTreeMap<Identity, EndpointEntry>,
-    /// The replay addresses of each identity, once for each of its slots: the slot's own first.
-    holders: BTreeMap<Identity, Vec<Vec<Endpoint>>>,
-}
-
-impl Followed {
-    /// These endpoints.
-    pub fn new(entries: impl IntoIterator<Item = EndpointEntry>) -> Followed {
-        let entries = entries.into_iter().map(|entry| (entry.identity.clone(), entry));
-        let entries: BTreeMap<_, _> = entries.collect();
-        let holders = entries.iter().map(|(identity, entry)| {
-            let slots = entry.replay.len().max(1);
-            let turned = |slot: usize| {
-                let mut replay = entry.replay.clone();
-                // A process serves all journals of its host: whoever has another slot may help, too.
-                if slot < replay.len() {
-                    replay[..=slot].rotate_right(1);
-                }
-                replay
-            };
-            (identity.clone(), (0..slots).map(turned).collect())
-        });
-        let holders = holders.collect();
-        Followed { entries, holders }
-    }
-
-    /// The endpoint of an identity, where it is followed.
-    pub fn entry(&self, identity: &Identity) -> Option<&EndpointEntry> {
-        self.entries.get(identity)
-    }
-
-    /// All endpoints.
-    pub fn entries(&self) -> impl Iterator<Item = &EndpointEntry> {
-        self.entries.values()
-    }
-
-    /// An endpoint sends its own streams, and others only as far as `carries` says.
-    fn may_carry(&self, verified: &Verified, endpoint: &Identity) -> bool {
-        if verified.signer() == endpoint {
-            return true;
-        }
-        let Some(entry) = self.entries.get(endpoint) else { return false };
-        match verified.record() {
-            Record::Message => {
-                let topic = verified.topic().as_str();
-                entry.carries.iter().any(|pattern| pattern.matches(topic))
-            }
-            // What a stream says of itself goes with its messages.
-            Record::Genesis(_) | Record::Heartbeat(_) => !entry.carries.is_empty(),
-        }
-    }
-}
-
-impl Holders for Followed {
-    fn of(&self, stream: &StreamName) -> &[Endpoint] {
-        let Some(slots) = self.holders.get(stream.identity()) else { return &[] };
-        let slot = match stream.slot() {
-            Slot::Index(index) => usize::from(index),
-            Slot::Unique(_) => 0,
-        };
-        slots.get(slot).or(slots.first()).map_or(&[], Vec::as_slice)
-    }
-
-    fn all(&self) -> Vec<Endpoint> {
-        let mut all: Vec<_> =
-            self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-}
 
 /// What a reader has taken in, and what it made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,7 +161,7 @@ impl Reception {
         }
         if self.repair.leaves_alone() {
             for endpoint in from {
-                if let Some(entry) = self.followed.entries.get(endpoint) {
+                if let Some(entry) = self.followed.entry(endpoint) {
                     self.repair.awake(&entry.replay, now);
                 }
             }
@@ -295,45 +221,6 @@ impl Reception {
                 }
             })),
         }
-    }
-
-    /// Sees how far the reading of the past is, and hands out what is in order.
-    fn follow_history(&mut self, now: u64) {
-        self.collect();
-        let Some(history) = &mut self.history else { return };
-        let services: Vec<_> = self.followed.entries().map(|entry| &entry.replay[..]).collect();
-        let services: Vec<_> = services.into_iter().filter(|holders| !holders.is_empty()).collect();
-        history.look_whether_listed(&services, now);
-        for stream in history.due_streams(now) {
-            let position = self.sequencer.position(&stream);
-            let moves = position.is_some() || self.sequencer.is_beginning(&stream);
-            if !history.reached(&stream, position) && !moves {
-                history.is_stuck(&stream);
-            }
-        }
-        let share = history.share();
-        self.repair.set_portion(share);
-        while let Some((stream, event)) = history.merge.pop() {
-            self.events.push(event);
-            if (history.merge.waiting(&stream) as u64) < share {
-                self.repair.resume(&stream, now);
-            }
-        }
-        if history.is_over() {
-            self.end_history(now);
-        }
-    }
-
-    fn end_history(&mut self, now: u64) {
-        let Some(history) = self.history.take() else { return };
-        let silent = |entry: &&EndpointEntry| {
-            !entry.replay.is_empty() && !entry.replay.iter().any(|h| self.listed.contains(h))
-        };
-        let unreachable = self.followed.entries().filter(silent).map(|e| e.identity.clone());
-        let caught_up = CaughtUp::new(history.outcome(), unreachable.collect());
-        self.events.push(Event::CaughtUp(caught_up));
-        self.repair.set_portion(GET_MESSAGES_MAX);
-        self.repair.resume_all(now);
     }
 
     /// The requests to send since the last call.
@@ -410,183 +297,6 @@ impl Reception {
         for (stream, record) in self.sequencer.shows() {
             self.repair.show(&stream, &record, now);
         }
-    }
-
-    fn take_found(&mut self, now: u64, wall: Timestamp) {
-        loop {
-            let found: Vec<_> = self.repair.found().collect();
-            if found.is_empty() {
-                return;
-            }
-            for found in found {
-                self.take_one(found, now, wall);
-            }
-            self.sequencer.tick(now);
-            self.work(now);
-        }
-    }
-
-    fn take_one(&mut self, found: Found, now: u64, wall: Timestamp) {
-        match found {
-            Found::Records { stream, epoch, holder, records, single } => {
-                let asked = Fetched { stream, epoch, holder, single };
-                self.records(&asked, records, now, wall);
-            }
-            Found::Absent { stream, epoch, span, single: false } => {
-                self.sequencer.absent(&stream, epoch, span, now);
-            }
-            Found::Absent { stream, epoch, span: (i, _), single: true } => {
-                self.events.push(Event::Unfetched(Unfetched::new(stream, epoch, i)));
-            }
-            Found::RestOver { stream, epoch, upto } => {
-                self.sequencer.rest_over(&stream, epoch, upto, now);
-            }
-            Found::NoGenesis { stream, epoch } => self.sequencer.no_genesis(&stream, epoch, now),
-            Found::Info { stream, holder, heartbeat, epochs } => {
-                self.info(&stream, holder, heartbeat, &epochs, now, wall);
-            }
-            Found::Place { stream, epoch, i } => self.sequencer.found(&stream, epoch, i, now),
-            Found::Streams { holder, streams, complete } => {
-                for spot in streams {
-                    // Nobody speaks for streams that he is not configured to hold.
-                    if !self.followed.of(&spot.stream).contains(&holder) {
-                        continue;
-                    }
-                    let known = self.discovered.contains_key(&spot.stream);
-                    if known || self.discovered.len() < STREAMS_MAX {
-                        self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
-                        if let Some(history) = &mut self.history {
-                            history.goal(&spot.stream, spot.epoch, spot.i);
-                        }
-                        self.sequencer.begin(&spot.stream, now);
-                    }
-                }
-                if complete && let Some(history) = &mut self.history {
-                    history.holder_listed(&holder);
-                }
-                if complete && !self.listed.contains(&holder) {
-                    self.listed.push(holder);
-                }
-            }
-            Found::Stuck { stream, why } => {
-                if let Some(history) = &mut self.history {
-                    history.is_stuck(&stream);
-                }
-                self.events.push(Event::Stalled(Stalled::new(stream, why)));
-            }
-        }
-    }
-
-    fn info(
-        &mut self,
-        stream: &StreamName,
-        holder: Option<Endpoint>,
-        heartbeat: Option<Wire>,
-        epochs: &[Range],
-        now: u64,
-        wall: Timestamp,
-    ) {
-        if let (Some(wire), Some(holder)) = (heartbeat, holder) {
-            let fetched =
-                Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
-            match self.opener.open(&wire) {
-                Ok(verified)
-                    if verified.stream() == stream
-                        && matches!(verified.record(), Record::Heartbeat(_)) =>
-                {
-                    self.take(fetched.message(verified, wall), now);
-                }
-                Ok(_) => self.repair.blame(&fetched.holder, now),
-                Err(refused) => {
-                    self.refused_of_holder(*refused, &fetched, now);
-                }
-            }
-        }
-        self.sequencer.epochs(stream, epochs, now);
-    }
-
-    /// Takes records that a holder gave.
-    fn records(&mut self, asked: &Fetched, records: Vec<(u64, Wire)>, now: u64, wall: Timestamp) {
-        let (numbers, wires): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        if let Some(history) = &mut self.history {
-            history.measure(wires.len(), wires.iter().map(Wire::len).sum());
-            history.touched.insert(asked.stream.clone());
-        }
-        let opened = self.opener.open_run(&wires);
-        for (i, opened) in numbers.into_iter().zip(opened) {
-            match opened {
-                Ok(verified) if asked.fits(verified.stream(), verified.place(), i) => {
-                    let message = asked.message(verified, wall);
-                    if asked.single {
-                        self.counts.verified += 1;
-                        self.collect();
-                        self.events.push(Event::Late(message));
-                    } else {
-                        self.take(message, now);
-                    }
-                }
-                Ok(_) => {
-                    self.repair.blame(&asked.holder, now);
-                    return;
-                }
-                Err(refused) => {
-                    let place = refused.stream.as_ref().zip(refused.place);
-                    if place.is_some_and(|(stream, place)| !asked.fits(stream, &place, i)) {
-                        self.repair.blame(&asked.holder, now);
-                        return;
-                    }
-                    if self.refused_of_holder(*refused, asked, now) {
-                        return;
-                    }
-                }
-            }
-        }
-        self.collect();
-        if let Some(history) = self.history.as_ref().filter(|history| history.order == Order::Time)
-            && history.merge.waiting(&asked.stream) as u64 >= history.share()
-        {
-            self.repair.pause(&asked.stream);
-        }
-    }
-
-    /// Refuses what a holder gave. One who gives what nobody can have signed is not asked for a while; what
-    /// lacks a key or a rule here is no fault of his. `true` when it is his.
-    fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) -> bool {
-        let is_ours = matches!(refused.reason, Rejection::UnknownKey | Rejection::RevokedKey);
-        let lied = refused.place.is_none() && !is_ours;
-        if lied {
-            self.repair.blame(&asked.holder, now);
-        }
-        let endpoint = asked.stream.identity().clone();
-        if asked.single {
-            self.rejections.count(refused.reason);
-            self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
-        } else {
-            self.refused(refused, endpoint, now);
-        }
-        lied
-    }
-}
-
-/// For a heartbeat, which is asked for without knowing its epoch.
-const NO_EPOCH: Epoch = Epoch::new(uuid::Uuid::nil());
-
-/// What was asked of a holder.
-struct Fetched {
-    stream: StreamName,
-    epoch: Epoch,
-    holder: Endpoint,
-    single: bool,
-}
-
-impl Fetched {
-    fn fits(&self, stream: &StreamName, place: &Place, i: u64) -> bool {
-        *stream == self.stream && place.epoch == self.epoch && place.i == i
-    }
-
-    fn message(&self, verified: Verified, wall: Timestamp) -> Message {
-        let endpoint = self.stream.identity().clone();
-        Message { replayed: true, ..Message::new(verified, endpoint, wall) }
     }
 }
 

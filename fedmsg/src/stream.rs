@@ -6,12 +6,15 @@
 //! A stream has a *current* epoch once it has a base. Records of later epochs, and all records before there
 //! is a base, are *pending*: held until a genesis record or a heartbeat says where they belong.
 
+mod begin;
 mod current;
 mod held;
 mod pending;
 
 use std::collections::BTreeMap;
 
+pub use self::begin::Begin;
+use self::begin::last_of;
 use self::current::Current;
 use self::pending::{Base, Pending};
 use crate::envelope::{Epoch, Wire};
@@ -19,13 +22,11 @@ use crate::event::{EpochChange, Event, Lost, LostReason, Message};
 use crate::frames::Range;
 use crate::identity::StreamName;
 use crate::limits::{
-    FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX, LOOK_AGAIN_MS, NEED_MS, SILENT_MS,
+    FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX, LOOK_AGAIN_MS, SILENT_MS,
 };
-use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::open::Place;
 use crate::record::{After, Genesis, Heartbeat};
-use crate::timestamp::Timestamp;
 
 /// What following streams amounted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,32 +98,6 @@ pub(crate) struct Stream {
     begin: Option<(Begin, Option<u64>)>,
     /// When it was asked for because it was silent.
     looked: Option<u64>,
-}
-
-/// Where a reader takes up a stream that is new to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Begin {
-    /// With what comes after the newest heartbeat.
-    #[default]
-    Live,
-    /// With this number of this epoch; the leaf is that of the message before, where it is known.
-    At {
-        /// The epoch.
-        epoch: Epoch,
-        /// The first number.
-        next: u64,
-        /// The leaf of the number before.
-        leaf: Option<Leaf>,
-    },
-    /// With the first message that its publisher stored at this time or later.
-    Since(Timestamp),
-    /// With the first message that there is.
-    Earliest,
-    /// With the last so many messages.
-    Last(u64),
-    /// With this number of the newest epoch.
-    Number(u64),
 }
 
 /// Most epochs of one stream that wait for their turn.
@@ -334,37 +309,6 @@ impl Stream {
         self.settle(now, sink);
     }
 
-    /// Where a stream was at the time that was asked for.
-    pub(crate) fn found(&mut self, epoch: Epoch, i: u64, now: u64, sink: &mut Sink) {
-        if self.current.is_none() && matches!(self.begin, Some((Begin::Since(_), _))) {
-            self.begin_at(epoch, i.max(1));
-            self.settle(now, sink);
-        }
-    }
-
-    fn begin_at(&mut self, epoch: Epoch, next: u64) {
-        self.begin = Some((Begin::At { epoch, next, leaf: None }, None));
-    }
-
-    /// Takes the stream up where it is to begin, or asks where that is.
-    fn begin(&mut self, now: u64, sink: &mut Sink) {
-        let Some((begin, asked)) = self.begin else { return };
-        let what = match begin {
-            Begin::At { epoch, next, leaf } => {
-                self.begin = None;
-                let base = Base::at(next, leaf);
-                return self.follow(epoch, base, now, sink);
-            }
-            Begin::Since(time) => What::Find { time },
-            Begin::Earliest | Begin::Last(_) | Begin::Number(_) => What::Head,
-            Begin::Live => return self.begin = None,
-        };
-        if asked.is_none_or(|at| now >= at.saturating_add(NEED_MS)) {
-            self.begin = Some((begin, Some(now)));
-            sink.needs.push(Need { stream: self.name.clone(), what });
-        }
-    }
-
     /// Gives up waiting, because there is no more room to hold anything. What not even a declared hole
     /// releases is shown as stale; a heartbeat will say that it is missing.
     pub(crate) fn overflow(&mut self, now: u64, sink: &mut Sink) {
@@ -511,23 +455,6 @@ impl Stream {
             older.held.withhold_all(sink);
         }
     }
-}
-
-/// Where the last `count` messages begin.
-fn last_of(epochs: &[Range], count: u64) -> (Epoch, u64) {
-    let mut left = count;
-    let mut place = None;
-    for range in epochs.iter().rev() {
-        let first = range.first.max(1);
-        let there = (range.last + 1).saturating_sub(first);
-        let taken = there.min(left);
-        place = Some((range.epoch, (range.last + 1 - taken).max(1)));
-        left -= taken;
-        if left == 0 {
-            break;
-        }
-    }
-    place.expect("the caller has at least one epoch")
 }
 
 fn withhold(item: Item, sink: &mut Sink) {
