@@ -47,6 +47,12 @@ impl Followed {
         self.entries.values()
     }
 
+    /// Whether somebody may have what does not come of a stream by itself; nothing where its service is not
+    /// followed now.
+    pub fn can_repair(&self, stream: &StreamName) -> Option<bool> {
+        self.entries.get(stream.identity()).map(|entry| !entry.replay.is_empty())
+    }
+
     /// An endpoint sends its own streams, and others only as far as `carries` says.
     pub(crate) fn may_carry(&self, verified: &Verified, endpoint: &Identity) -> bool {
         if verified.signer() == endpoint {

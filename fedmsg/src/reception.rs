@@ -128,7 +128,7 @@ impl Reception {
     pub fn follow(&mut self, followed: Followed, now: u64) {
         self.followed = Arc::new(followed);
         let holders = Arc::clone(&self.followed);
-        self.sequencer.set_repairable(move |stream| !holders.of(stream).is_empty());
+        self.sequencer.set_repairable(move |stream| holders.can_repair(stream));
         self.repair.set_holders(Arc::clone(&self.followed) as Arc<dyn Holders>, now);
         self.work(now);
     }
@@ -250,7 +250,7 @@ impl Reception {
             return;
         }
         let is_message = matches!(verified.record(), Record::Message);
-        if self.history.is_some() && is_message && self.sequencer.is_repairable(verified.stream()) {
+        if self.history.is_some() && is_message && self.sequencer.can_repair(verified.stream()) {
             // Its turn comes after the past: it is fetched then.
             self.counts.left_to_replay += 1;
             return;

@@ -13,8 +13,8 @@ use crate::open::{Place, Record};
 pub use crate::stream::Begin;
 use crate::stream::{Item, SequenceCounts, Sink, Stream};
 
-/// Says of a stream whether somebody may have what does not come by itself.
-type Repairable = Box<dyn Fn(&StreamName) -> bool + Send>;
+/// Says of a stream whether somebody may have what does not come by itself, where that is known.
+type Repairable = Box<dyn Fn(&StreamName) -> Option<bool> + Send>;
 /// Says where a stream that is new here is taken up.
 type Beginning = Box<dyn Fn(&StreamName) -> Begin + Send>;
 
@@ -38,10 +38,16 @@ pub struct Sequencer {
 const LOOK_MS: u64 = 1_000;
 
 impl Sequencer {
-    /// Says of which streams something can be fetched; of none without this.
-    pub fn set_repairable(&mut self, repairable: impl Fn(&StreamName) -> bool + Send + 'static) {
+    /// Says of which streams something can be fetched; of none without this. Of streams of which it says
+    /// nothing now, what was said before holds.
+    pub fn set_repairable(
+        &mut self,
+        repairable: impl Fn(&StreamName) -> Option<bool> + Send + 'static,
+    ) {
         for (name, stream) in &mut self.streams {
-            stream.set_repairable(repairable(name));
+            if let Some(repairable) = repairable(name) {
+                stream.set_repairable(repairable);
+            }
         }
         self.repairable = Some(Box::new(repairable));
     }
@@ -170,9 +176,9 @@ impl Sequencer {
         self.streams.len()
     }
 
-    /// Whether what does not come of a stream by itself can be fetched.
-    pub fn is_repairable(&self, name: &StreamName) -> bool {
-        self.repairable.as_ref().is_some_and(|repairable| repairable(name))
+    /// Whether what does not come of a stream by itself can be fetched, as far as is known.
+    pub fn can_repair(&self, name: &StreamName) -> bool {
+        self.repairable.as_ref().and_then(|repairable| repairable(name)).unwrap_or(false)
     }
 
     /// The epoch of a stream that is followed, and the number that comes next. Nothing before it has a base,
@@ -194,7 +200,7 @@ impl Sequencer {
     ) {
         if !self.streams.contains_key(name) {
             self.make_room();
-            let repairable = self.repairable.as_ref().is_some_and(|repairable| repairable(name));
+            let repairable = self.can_repair(name);
             let beginning = self.beginning.as_ref().map_or(Begin::Live, |begin| begin(name));
             let stream = Stream::new(name.clone(), repairable, beginning);
             self.streams.insert(name.clone(), stream);

@@ -64,6 +64,10 @@ impl Repair {
         if task.is_flying || self.paused.contains(&stream) {
             return;
         }
+        if holders.is_empty() {
+            // Nobody is configured to have it now: that says nothing about whether somebody has it.
+            return;
+        }
         if holders.iter().all(|holder| task.has_answer_of(holder)) {
             tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
             return self.make_ready(&stream);

@@ -1,5 +1,6 @@
 //! Holes that are fetched, lost messages that are named, and when which.
 
+use fedmsg::followed::Followed;
 use fedmsg::limits::{HELD_MESSAGES_MAX, SILENT_MS};
 
 use crate::world::{Mode, Shelf, World, Writer, fetched};
@@ -171,6 +172,36 @@ fn a_stream_without_holders_is_as_it_was() {
 }
 
 #[test]
+fn an_endpoint_that_is_taken_out_of_the_configuration_loses_nothing() {
+    let (mut world, mut writer) = following(1);
+    let sealed = writer.seal(5);
+    world.keep(&sealed, 1);
+    world.hosts[0].mode = Mode::Down;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(300);
+    world.reception.follow(Followed::default(), world.now);
+    world.pass(5_000);
+    world.says("1");
+    world.hosts[0].mode = Mode::Up;
+    world.reception.follow(world.followed(), world.now);
+    world.pass(300);
+    world.says("+2 +3 +4 5");
+}
+
+#[test]
+fn a_replay_address_that_is_taken_out_ends_the_waiting() {
+    let (mut world, mut writer) = following(1);
+    let sealed = writer.seal(5);
+    world.hosts[0].mode = Mode::Down;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(300);
+    world.hosts.clear();
+    world.reception.follow(world.followed(), world.now);
+    world.pass(300);
+    world.says("1 lost:2-4:no_holder 5");
+}
+
+#[test]
 fn a_record_outside_of_the_order_comes_late_or_is_known_to_be_gone() {
     let (mut world, mut writer) = following(1);
     let sealed = writer.seal(3);
@@ -205,7 +236,8 @@ fn a_publisher_that_was_set_back_is_shown_its_own_later_record() {
         world.arrive([&restored.beat(60_000)]);
         world.pass(50);
         world.says("1 2 3 4 5 rewound:3");
-        assert_eq!(world.hosts[0].shelf.shown, [newest.wire.clone()], "{known_by}");
+        let shown = &world.hosts[0].shelf.shown;
+        assert_eq!(shown, std::slice::from_ref(&newest.wire), "{known_by}");
         world.pass(2_000);
         world.arrive([&restored.beat(65_000)]);
         world.pass(50);

@@ -32,6 +32,10 @@ pub fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + ms)
 }
 
+fn address(n: usize) -> Endpoint {
+    Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address")
+}
+
 /// One epoch, and what was sealed in it.
 pub struct Writer {
     pub sealer: Sealer,
@@ -125,10 +129,6 @@ impl World {
     }
 
     pub fn with(holders: usize, prepare: impl FnOnce(&mut Reception)) -> World {
-        let address =
-            |n: usize| Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address");
-        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
-        entry.replay = (0..holders).map(address).collect();
         let host = |address: &Endpoint| Host {
             address: address.clone(),
             holder: Holder::new([7; 16]),
@@ -136,11 +136,20 @@ impl World {
             mode: Mode::Up,
             asked: 0,
         };
-        let hosts = entry.replay.iter().map(host).collect();
+        let hosts = (0..holders).map(|n| host(&address(n))).collect();
         let mut reception = Reception::new(Arc::clone(&trust()), 1);
         prepare(&mut reception);
-        reception.follow(Followed::new([entry]), 1_000);
-        World { reception, hosts, now: 1_000, words: Vec::new(), stalled: Vec::new() }
+        let (words, stalled) = (Vec::new(), Vec::new());
+        let mut world = World { reception, hosts, now: 1_000, words, stalled };
+        world.reception.follow(world.followed(), 1_000);
+        world
+    }
+
+    /// What the reader is configured to follow.
+    pub fn followed(&self) -> Followed {
+        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
+        entry.replay = self.hosts.iter().map(|host| host.address.clone()).collect();
+        Followed::new([entry])
     }
 
     /// Every holder keeps these from now on.
