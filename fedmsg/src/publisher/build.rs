@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use uuid::Uuid;
 
+use super::core::{Core, Opened};
 use super::direct::Direct;
-use super::keeping::{Keeping, Opening};
 use super::serving::Serving;
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
 };
-use crate::envelope::{Epoch, Wire};
+use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
 use crate::journal::{Disk, Journal, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
@@ -265,26 +265,26 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let (sealer, genesis, keeping) = match self.level {
+        let (sealer, core) = match self.level {
             Level::Memory => {
                 let (after, prev, before) = slot.before();
                 let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
-                (sealer, genesis.wire, None)
+                (sealer, Core::unkept(genesis.wire))
             }
             level => {
-                let (sealer, genesis, keeping) = self.open_journal(&slot, stream, level)?;
-                (sealer, genesis, Some(keeping))
+                let Opened { sealer, core } = self.open_journal(&slot, stream, level)?;
+                (sealer, core)
             }
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
-        let serving = match &keeping {
-            Some(keeping) => Some(self.serve(&slot, index, sealer.stream(), keeping.mark())?),
+        let serving = match core.mark() {
+            Some(mark) => Some(self.serve(&slot, index, sealer.stream(), mark)?),
             None => None,
         };
         let (waker, level) = (outlet.waker(), sealer.level());
         self.start(sealer, waker, level, false, |writer| {
-            move || Direct { writer, outlet, slot, genesis, keeping, serving }.run()
+            move || Direct { writer, outlet, slot, core, serving }.run()
         })
     }
 
@@ -308,34 +308,17 @@ impl Making {
         Ok(Serving { newest, disk, folder, _live: live, _server: server })
     }
 
-    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.
     fn open_journal(
         &self,
         slot: &SlotLock,
         stream: StreamName,
         level: Level,
-    ) -> Result<(Sealer, Wire, Keeping), BuildError> {
-        let (key, now) = (Arc::clone(&self.key), Clock::wall());
-        let id = key.public().id();
+    ) -> Result<Opened, BuildError> {
         let settings = self.config.journal.settings();
         let disk = Arc::clone(&self.disk);
         let journal = Journal::open(disk, &slot.journal(), &stream, settings)?;
-        let (mut keeping, opening) = Keeping::new(journal, slot.before(), &id, level);
-        let (mut sealer, genesis) = match opening {
-            Opening::Resume(resumed, genesis) => {
-                (Sealer::resume(key, stream, resumed, level, now), genesis)
-            }
-            Opening::New(after, prev) => {
-                let before = slot.before().2.max(keeping.newest_epoch());
-                let epoch = Epoch::next(now, random_bytes(), before);
-                let opened = Sealer::open_epoch(key, stream, epoch, (after, prev), level, now);
-                let (sealer, genesis) = opened;
-                keeping.begin(epoch, &genesis.wire, now)?;
-                (sealer, genesis.wire)
-            }
-        };
-        sealer.keeps_from(keeping.first());
-        Ok((sealer, genesis, keeping))
+        let (key, now) = (Arc::clone(&self.key), Clock::wall());
+        Ok(Core::open(journal, slot.before(), key, level, now, random_bytes())?)
     }
 
     #[cfg(feature = "net")]
