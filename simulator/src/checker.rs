@@ -192,7 +192,8 @@ impl Checker {
             if !unheld && readable(position).is_some() {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
-            if !self.shown.contains_key(&position) && !fate.set_back {
+            // What a crash left on the disk of what was never shown counts from the restart on.
+            if !self.sealed.contains_key(&position) && !fate.set_back {
                 return Err(format!("{} is said to be lost, and never was", name(position)));
             }
         }

@@ -20,6 +20,8 @@ use crate::cast::{Cast, HOSTS, Known};
 /// How often a reader looks what is due while it waits for something, and otherwise, in milliseconds.
 const TICK_MS: u64 = 100;
 const IDLE_MS: u64 = 1_000;
+/// How long it is waited for what was refused and would not be now, in milliseconds.
+const CURE_MS: u64 = 3_000;
 
 /// How far a consumer is with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Reader {
     done: BTreeMap<usize, Cursor>,
     /// Positions that were refused for want of a rule.
     curable: BTreeSet<(usize, Epoch, u64)>,
+    /// When they are asked for again.
+    cure_at: u64,
 }
 
 impl Reader {
@@ -58,6 +62,7 @@ impl Reader {
             saved: BTreeMap::new(),
             done: BTreeMap::new(),
             curable: BTreeSet::new(),
+            cure_at: u64::MAX,
         }
     }
 
@@ -106,11 +111,18 @@ impl Reader {
     pub fn reconfigure(&mut self, replay: &[Vec<usize>; HOSTS], now: u64) {
         if let Some(reception) = &mut self.reception {
             reception.set_trust(Cast::get().trust(&self.known));
-            for (worker, epoch, i) in &self.curable {
-                reception.fetch(Cast::get().stream(*worker).clone(), *epoch, *i, now);
-            }
         }
+        self.cure_at = now;
         self.follow(replay, now);
+    }
+
+    /// Fetches what was refused once and would not be now, until it came or nobody has it.
+    fn cure(&mut self, now: u64) {
+        let Some(reception) = self.reception.as_mut().filter(|_| now >= self.cure_at) else { return };
+        self.cure_at = now + CURE_MS;
+        for (worker, epoch, i) in &self.curable {
+            reception.fetch(Cast::get().stream(*worker).clone(), *epoch, *i, now);
+        }
     }
 
     fn follow(&mut self, replay: &[Vec<usize>; HOSTS], now: u64) {
@@ -143,6 +155,7 @@ impl Reader {
         now: u64,
         wall: Timestamp,
     ) -> (Vec<(Endpoint, Vec<Bytes>)>, Vec<Event>) {
+        self.cure(now);
         let Some(reception) = &mut self.reception else { return (Vec::new(), Vec::new()) };
         if !self.inbox.is_empty() {
             let (from, wires): (Vec<_>, Vec<_>) = self.inbox.drain(..).unzip();

@@ -15,6 +15,7 @@ use fastrand::Rng;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::identity::Identity;
+use fedmsg::journal::Settings;
 use fedmsg::merkle::Leaf;
 use fedmsg::timestamp::Timestamp;
 
@@ -127,7 +128,9 @@ impl World {
         };
         let mut checker = Checker::new(allowed, plan.readers.iter().map(|reader| reader.durable));
         for worker in 0..WORKERS {
-            checker.fates[worker].unheld = plan.replay[host_of(worker)].is_empty();
+            let fate = &mut checker.fates[worker];
+            fate.unheld = plan.replay[host_of(worker)].is_empty();
+            fate.destroyed = gives_up(&plan);
         }
         World {
             random: Rng::with_seed(plan.seed ^ 0x5eed),
@@ -283,4 +286,12 @@ impl World {
 fn forgeries(plan: &Plan) -> bool {
     let forges = |fault: &Fault| matches!(fault, Fault::Lie { .. } | Fault::Attack { .. });
     plan.faults.iter().any(|(_, fault)| forges(fault))
+}
+
+/// Whether journals may give up what is old: bounds are narrow, or clocks run ahead by days.
+fn gives_up(plan: &Plan) -> bool {
+    let usual = Settings::default();
+    let narrow = plan.journal.keep_bytes < usual.keep_bytes || plan.journal.keep_ms < usual.keep_ms;
+    let jumps = |fault: &Fault| matches!(fault, Fault::HostClock { .. });
+    narrow || plan.faults.iter().any(|(_, fault)| jumps(fault))
 }

@@ -97,18 +97,19 @@ impl View {
 
     /// Takes records from `taken.next` up to `end`, as many as fit.
     pub(super) fn take(&mut self, taken: &mut Taken, end: u64) -> io::Result<()> {
-        if !self.take_known(taken, end)? && self.indexed {
+        if !self.take_known(taken, end)? {
             self.rescan()?;
             self.take_known(taken, end)?;
         }
         if taken.next <= end && !taken.full {
-            // It changed after it was looked at.
+            // Nothing that can be read is behind it.
             taken.lose(end, self.name);
         }
         Ok(())
     }
 
-    /// Something is wrong in a segment whose index was believed.
+    /// Something is wrong in a segment whose index was believed, or that changed after it was looked at: what
+    /// is good behind it is found by looking again.
     fn rescan(&mut self) -> io::Result<()> {
         self.scan = Scan::new(self.name.epoch, self.name.first, self.records_at);
         self.indexed = false;

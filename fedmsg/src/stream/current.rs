@@ -201,8 +201,9 @@ impl Current {
             return self.show(name, now, sink);
         }
         if beat.last + 1 < self.next {
-            // A late one shows less than we have, but is also older than what we have.
-            if message.timestamp() > self.time {
+            // A late one shows less than we have, but is also older than what we have. The last words of an
+            // earlier life stay beside the journal, and may be shown by whoever answers for it.
+            if message.timestamp() > self.time && beat.state != State::Closed {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);

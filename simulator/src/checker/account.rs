@@ -164,7 +164,7 @@ impl Account {
         let open = std::mem::take(&mut self.open);
         let still = |at: &usize| {
             let (position, leaf) = acknowledged[*at];
-            !self.has(position, leaf) && !self.is_excused(position, &fates[position.0], readable)
+            !self.has(position, leaf) && !self.is_excused(position, leaf, &fates[position.0], readable)
         };
         self.open = open.into_iter().filter(still).collect();
         self.open.first().map(|at| acknowledged[*at].0)
@@ -180,7 +180,13 @@ impl Account {
     }
 
     /// Whether nobody could have told this reader of it, or it was told in other words.
-    fn is_excused(&self, position: Position, fate: &Fate, readable: &mut Readable<'_>) -> bool {
+    fn is_excused(
+        &self,
+        position: Position,
+        leaf: Leaf,
+        fate: &Fate,
+        readable: &mut Readable<'_>,
+    ) -> bool {
         let (worker, epoch, i) = position;
         let before = self.base[worker].is_none_or(|base| (epoch, i) < base);
         if !self.durable || fate.unheld {
@@ -190,11 +196,14 @@ impl Account {
                 return true;
             }
         }
-        if fate.set_back && (self.forked.contains(&(worker, epoch)) || self.stale.contains(&position))
-        {
-            return true;
+        if fate.set_back {
+            // A stream that was set back and contradicts itself is held back up to its next epoch, and that is
+            // said; of what is gone with the earlier state nobody knows any more.
+            let held_back = self.forked.iter().any(|(w, forked)| *w == worker && *forked >= epoch);
+            let stale = self.stale.contains(&position);
+            return held_back || stale || readable(position) != Some(leaf);
         }
-        let may_be_gone = fate.destroyed || fate.set_back;
-        may_be_gone && (before || self.unproven[worker]) && readable(position).is_none()
+        let told = before || self.unproven[worker];
+        fate.destroyed && told && readable(position).is_none()
     }
 }

@@ -32,11 +32,7 @@ impl World {
             }
             Fault::Stop { worker, down } => self.stop(worker, down),
             Fault::Rotate { worker, down } => self.rotate(worker, down),
-            Fault::Retire { worker } => {
-                self.counts.retired += 1;
-                self.stop(worker, 0);
-                self.processes[worker].retired = true;
-            }
+            Fault::Retire { worker } => self.retire(worker),
             Fault::DiskError { host, calls, kind, lasts } => {
                 let kind = [FaultKind::Io, FaultKind::Io, FaultKind::ShortWrite][usize::from(kind)];
                 self.counts.disk_errors += 1;
@@ -110,6 +106,17 @@ impl World {
         }
         self.schedule(self.now + down, Happening::StartWorker(worker));
         self.look_at_power(host);
+    }
+
+    /// A process goes for good, where another one answers for its journal.
+    fn retire(&mut self, worker: usize) {
+        let mut others = self.plan.replay[host_of(worker)].iter().filter(|other| **other != worker);
+        let answered = others.any(|other| !self.processes[*other].retired);
+        if answered && !self.processes[worker].retired {
+            self.counts.retired += 1;
+            self.stop(worker, 0);
+            self.processes[worker].retired = true;
+        }
     }
 
     /// A service goes on with another key.
