@@ -118,7 +118,8 @@ impl Checker {
             }
             (Event::Unfetched(gone), Some(worker)) => {
                 let position = (worker, gone.epoch, gone.i);
-                if readable(position).is_some() {
+                let fate = self.fates[worker];
+                if !fate.unheld && !fate.set_back && readable(position).is_some() {
                     return said(Err(format!("{} is to be had", name(position))));
                 }
                 self.readers[reader].unfetched(position);

@@ -202,8 +202,9 @@ impl Current {
         }
         if beat.last + 1 < self.next {
             // A late one shows less than we have, but is also older than what we have. The last words of an
-            // earlier life stay beside the journal, and may be shown by whoever answers for it.
-            if message.timestamp() > self.time && beat.state != State::Closed {
+            // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
+            // whose disk has failed does not know what of its last append is there, and others may.
+            if message.timestamp() > self.time && beat.state == State::Open {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -347,6 +348,14 @@ impl Current {
 
     /// Has whatever there is behind the last known number fetched. `true` once nobody has more.
     pub(super) fn want_rest(&mut self, name: &StreamName, now: u64, sink: &mut Sink) -> bool {
+        // What something signed shows to be there comes first: it is handed on, or said to be lost.
+        let ahead = self.ahead.map(|ahead| ahead.last).max(self.held.last());
+        if let Some(last) = ahead.filter(|last| self.lacks(*last)) {
+            self.want_end(name, last, now, sink);
+            if self.lacks(last) {
+                return false;
+            }
+        }
         match self.rest {
             Rest::Over(upto) if upto < self.next => return true,
             Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,

@@ -84,3 +84,17 @@ fn the_last_words_of_an_earlier_life_do_not_show_that_the_publisher_was_set_back
     world.arrive(&more);
     world.says("7");
 }
+
+#[test]
+fn a_publisher_whose_disk_failed_may_know_less_than_a_holder_has() {
+    let (mut world, mut writer) = following(1);
+    let records = writer.seal(3);
+    world.arrive(&records);
+    world.says("1 2 3");
+    let end = (2, records[1].leaf);
+    world.arrive([&writer.sealer.heartbeat_at(end, State::Degraded, "", at(5))]);
+    world.arrive(&writer.seal(1));
+    world.says("4");
+    world.arrive([&writer.sealer.heartbeat_at(end, State::Open, "", at(9))]);
+    world.says("rewound:2");
+}

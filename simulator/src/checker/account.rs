@@ -191,7 +191,7 @@ impl Account {
         let before = self.base[worker].is_none_or(|base| (epoch, i) < base);
         if !self.durable || fate.unheld {
             // It reads what comes while it is there; without a beginning nothing was promised.
-            let told = !self.durable && self.rejected.contains(&position);
+            let told = self.rejected.contains(&position);
             if before || told || fate.unheld && self.unproven[worker] {
                 return true;
             }
@@ -203,7 +203,9 @@ impl Account {
             let stale = self.stale.contains(&position);
             return held_back || stale || readable(position) != Some(leaf);
         }
-        let told = before || self.unproven[worker];
-        fate.destroyed && told && readable(position).is_none()
+        // Nothing shows what stood behind the last number that is there.
+        let last = self.last[worker].is_none_or(|last| (last.epoch, last.i) < (epoch, i));
+        let unknown = before || last || self.unproven[worker];
+        fate.destroyed && unknown && readable(position).is_none()
     }
 }
