@@ -179,7 +179,13 @@ impl Reader {
                 Cursor { epoch: message.epoch(), next: message.i() + 1, leaf }
             }
             Event::Lost(lost) => Cursor { epoch: lost.epoch, next: lost.to + 1, leaf: None },
-            Event::Epoch(change) => Cursor { epoch: change.to, next: change.next, leaf: None },
+            Event::Epoch(change) => {
+                let cursor = Cursor { epoch: change.to, next: change.next, leaf: None };
+                let known = self.done.get(&worker).or(self.saved.get(&worker));
+                // Where it was saved, the leaf of the number before is known as well.
+                let same = known.filter(|known| (known.epoch, known.next) == (change.to, change.next));
+                same.copied().unwrap_or(cursor)
+            }
             Event::Rejected(rejected) if rejected.reason == Rejection::Policy => {
                 if let Some((epoch, i)) = rejected.position {
                     self.curable.insert((worker, epoch, i));

@@ -17,7 +17,7 @@ pub(super) struct Account {
     cursors: [Option<Cursor>; WORKERS],
     /// Where this life is with each stream.
     last: [Option<Last>; WORKERS],
-    /// Where each stream was taken up: by the first life of a durable reader, by this one of another.
+    /// Where each stream was taken up by the last life that had no cursor for it.
     base: [Option<(Epoch, u64)>; WORKERS],
     delivered: BTreeMap<Position, Vec<Leaf>>,
     lost: Vec<(usize, Epoch, u64, u64)>,
@@ -138,7 +138,9 @@ impl Account {
                 if self.cursors[worker].is_some_and(|cursor| !is_saved(&cursor)) {
                     return Err(format!("the stream is taken up with {at}, not at the cursor"));
                 }
-                self.base[worker].get_or_insert((*to, *next));
+                if self.cursors[worker].is_none() {
+                    self.base[worker] = Some((*to, *next));
+                }
             }
             (Some(last), Some(from)) if last.epoch == *from && to > from => {
                 self.unproven[worker] |= !proven;
