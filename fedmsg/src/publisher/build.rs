@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::direct::Direct;
 use super::keeping::{Keeping, Opening};
-use super::serving::Serving;
+use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
-use super::{Counts, Handle, Publisher, Shared};
+use super::{Counts, Handle, InForce, Publisher, Shared};
 use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
@@ -22,9 +22,8 @@ use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
 use crate::record::{After, Level};
-use crate::replay::{ReplayServer, Shelf};
 use crate::seal::{Sealed, Sealer};
-use crate::transport::{NetError, Outlet, OutletSettings, Transport};
+use crate::transport::{NetError, Outlet, OutletSettings, Transport, Wake};
 
 /// What a call does when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,6 +216,15 @@ struct Making {
     options: Option<LoadOptions>,
 }
 
+/// A stream that is open, and how it is published.
+struct Started {
+    sealer: Sealer,
+    waker: Arc<dyn Wake>,
+    level: Level,
+    relayed: bool,
+    config: InForce,
+}
+
 type Taken = (SlotLock, usize, Box<dyn Outlet>);
 
 impl Making {
@@ -278,13 +286,19 @@ impl Making {
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
+        let (waker, level) = (outlet.waker(), sealer.level());
+        let config: InForce = Arc::new(RwLock::new(Arc::clone(&self.config)));
         let serving = match &keeping {
-            Some(keeping) => Some(self.serve(&slot, index, sealer.stream(), keeping.mark())?),
+            Some(keeping) => {
+                let of = (sealer.stream(), keeping.mark());
+                Some(self.serve(&slot, index, of, &config, Arc::clone(&waker))?)
+            }
             None => None,
         };
-        let (waker, level) = (outlet.waker(), sealer.level());
-        self.start(sealer, waker, level, false, |writer| {
-            move || Direct { writer, outlet, slot, genesis, keeping, serving }.run()
+        let key = Arc::clone(&self.key);
+        let started = Started { sealer, waker, level, relayed: false, config };
+        self.start(started, |writer| {
+            move || Direct::new(writer, outlet, slot, (key, genesis), keeping, serving).run()
         })
     }
 
@@ -293,19 +307,16 @@ impl Making {
         &self,
         slot: &SlotLock,
         index: u16,
-        stream: &StreamName,
-        mark: Mark,
+        (stream, mark): (&StreamName, Mark),
+        config: &InForce,
+        waker: Arc<dyn Wake>,
     ) -> Result<Serving, BuildError> {
         let entry = self.config.endpoints.get(&self.identity);
         let address = entry.and_then(|entry| entry.replay.get(usize::from(index)));
-        let shelf = Arc::new(Shelf::on(Arc::clone(&self.disk), &self.config.state_dir));
-        let newest = Arc::default();
-        let live = shelf.live(stream.clone(), mark, Arc::clone(&newest));
-        let nobody_puts = |_| false;
-        let start = |address| ReplayServer::start(&*self.transport, address, shelf, nobody_puts);
-        let server = address.map(start).transpose()?;
-        let (disk, folder) = (Arc::clone(&self.disk), slot.folder().to_owned());
-        Ok(Serving { newest, disk, folder, _live: live, _server: server })
+        let (disk, state_dir, slot) = (&self.disk, &self.config.state_dir, slot.folder());
+        let config = Arc::clone(config);
+        let served = Served { disk, state_dir, slot, stream, mark, config, waker };
+        Ok(Serving::start(served, &*self.transport, address)?)
     }
 
     /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.
@@ -353,7 +364,9 @@ impl Making {
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
         let lines = crate::net::rpc::Lines::connect(&entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
-        self.start(sealer, waker, Level::Memory, true, |writer| {
+        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
+        let started = Started { sealer, waker, level: Level::Memory, relayed: true, config };
+        self.start(started, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })
     }
@@ -376,12 +389,10 @@ impl Making {
 
     fn start<F: FnOnce() + Send + 'static>(
         self,
-        sealer: Sealer,
-        waker: Arc<dyn crate::transport::Wake>,
-        level: Level,
-        relayed: bool,
+        started: Started,
         thread: impl FnOnce(Writer) -> F,
     ) -> Result<Publisher, BuildError> {
+        let Started { sealer, waker, level, relayed, config } = started;
         let section = &self.config.publisher;
         let shared = Arc::new(Shared {
             queue: Queue::new(section.queue_messages, section.queue_bytes),
@@ -396,7 +407,7 @@ impl Making {
             pid: std::process::id(),
             writer_looks: AtomicBool::new(false),
             identity: self.identity,
-            config: RwLock::new(Arc::clone(&self.config)),
+            config,
         });
         let io = |error| BuildError::Io { what: "starting a thread".into(), error };
         let watch = self.options.map(|options| {

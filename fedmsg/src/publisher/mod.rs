@@ -12,6 +12,7 @@ mod relayed;
 mod serving;
 mod slot;
 mod ticket;
+mod witness;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,7 +58,7 @@ struct Shared {
     identity: Identity,
     queue: Queue<Job>,
     waker: Arc<dyn Wake>,
-    config: RwLock<Arc<Config>>,
+    config: InForce,
     position: Mutex<(StreamName, Epoch)>,
     subscribers: Mutex<usize>,
     subscribers_changed: Condvar,
@@ -77,6 +78,9 @@ struct Job {
     answer: Answer,
 }
 
+/// The configuration in force, for all who follow it.
+type InForce = Arc<RwLock<Arc<Config>>>;
+
 type Answer = oneshot::Sender<Result<Receipt, PublishError>>;
 
 #[derive(Default)]
@@ -85,6 +89,7 @@ struct Counts {
     refused: AtomicU64,
     dropped_tickets: AtomicU64,
     left_out: AtomicU64,
+    renewed: AtomicU64,
     relays_up: AtomicU64,
 }
 
@@ -154,6 +159,9 @@ pub struct PublisherMetrics {
     pub dropped_tickets: u64,
     /// Messages that were sent without some subscriber, because it was too slow.
     pub left_out: u64,
+    /// New epochs that began while it ran, because somebody showed that the publisher was set back, or its
+    /// operator wanted it.
+    pub renewed: u64,
     /// Messages in the queue.
     pub queued: u64,
     /// Subscribers that are connected (directly, or in front of the relay: 0).
@@ -260,6 +268,7 @@ impl Publisher {
             refused: read(&shared.counts.refused),
             dropped_tickets: read(&shared.counts.dropped_tickets),
             left_out: read(&shared.counts.left_out),
+            renewed: read(&shared.counts.renewed),
             queued: shared.queue.len() as u64,
             subscribers: subscribers as u64,
             relays_up: read(&shared.counts.relays_up),
@@ -327,6 +336,10 @@ impl Shared {
 
     fn position(&self) -> (StreamName, Epoch) {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_epoch(&self, epoch: Epoch) {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).1 = epoch;
     }
 
     fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {

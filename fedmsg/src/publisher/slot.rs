@@ -84,7 +84,8 @@ impl SlotLock {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return (After::Nothing, Leaf::NONE, None);
+                // A new slot, or one whose folder was wiped: that nothing was before cannot be known from here.
+                return (After::Unknown, Leaf::NONE, None);
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "reading the last epoch");
@@ -144,7 +145,7 @@ mod tests {
         let epoch = Epoch::parse("0192f0c1-7d2e-7000-8000-000000000001").expect("epoch");
         let leaf = Leaf([7; 32]);
         let slot = SlotLock::take(state.path(), &identity, 0).expect("free");
-        assert_eq!(slot.before(), (After::Nothing, Leaf::NONE, None));
+        assert_eq!(slot.before(), (After::Unknown, Leaf::NONE, None));
         let held = SlotLock::take(state.path(), &identity, 0).expect_err("held");
         assert!(matches!(held, SlotError::Held(pid) if pid == std::process::id().to_string()));
         SlotLock::take(state.path(), &identity, 1).expect("another slot is free");

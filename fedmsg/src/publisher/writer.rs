@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
+use crate::envelope::Epoch;
 use crate::limits::{
     ENVELOPE_BYTES_MAX, JOURNAL_BATCH_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, TREE_LEAVES_MAX,
 };
@@ -43,6 +44,7 @@ pub(super) struct Outgoing {
 
 /// A retry of a message that was published before.
 pub(super) struct Retry {
+    pub(super) epoch: Epoch,
     pub(super) i: u64,
     pub(super) msg_id: String,
     pub(super) answer: Answer,
@@ -105,7 +107,9 @@ impl Writer {
                     answers.push((message.msg_id.clone(), answer));
                     tree.push(message);
                 }
-                Known::Same(i) => retries.push(Retry { i, msg_id: message.msg_id, answer }),
+                Known::Same(epoch, i) => {
+                    retries.push(Retry { epoch, i, msg_id: message.msg_id, answer });
+                }
                 Known::Other => {
                     let error = SealError::MsgIdReused(message.msg_id);
                     self.shared.answer(answer, Err(PublishError::Seal(error)));
@@ -132,12 +136,21 @@ impl Writer {
         if !message.idempotent {
             return Known::New;
         }
-        let now = self.clock.millis();
+        let now = self.clock.millis() as i64;
         let known = self.msg_ids.look_up(message, now);
         if known == Known::New {
-            self.msg_ids.remember(message, i, now);
+            self.msg_ids.remember(message, (self.sealer.epoch(), i), now);
         }
         known
+    }
+
+    /// Goes on in a new epoch, which this writer of it opened. What was sealed in the epoch before behind this
+    /// number was never published: retries of it are new messages.
+    pub(super) fn go_on_in(&mut self, sealer: Sealer, kept: u64) {
+        self.msg_ids.forget_behind(self.sealer.epoch(), kept);
+        self.shared.set_epoch(sealer.epoch());
+        self.sealer = sealer;
+        self.announce();
     }
 
     /// No relay took the message of this identifier: a retry must not be given a receipt for it.

@@ -1,5 +1,7 @@
 //! Publishers of level `local`: what their receipts promise, across restarts and failing disks.
 
+mod rewind;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
