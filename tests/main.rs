@@ -20,5 +20,6 @@ mod reload;
 mod repair;
 mod replay;
 mod replayed;
+mod stream_cli;
 mod streams;
 mod zero;

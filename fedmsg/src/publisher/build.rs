@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 use super::direct::Direct;
-use super::keeping::{Keeping, Opening};
+use super::opening::{open_journal, random_bytes};
 use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
@@ -15,9 +15,9 @@ use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
 };
-use crate::envelope::{Epoch, Wire};
+use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, Journal, JournalError, Mark, OsDisk};
+use crate::journal::{Disk, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
@@ -280,12 +280,17 @@ impl Making {
                 (sealer, genesis.wire, None)
             }
             level => {
-                let (sealer, genesis, keeping) = self.open_journal(&slot, stream, level)?;
-                (sealer, genesis, Some(keeping))
+                let settings = self.config.journal.settings();
+                let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
+                let opened = open_journal(disk, &slot, (stream, settings), key, level)?;
+                (opened.sealer, opened.genesis, Some(opened.keeping))
             }
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
+        if let Err(error) = slot.renewal_done() {
+            tracing::warn!(stream = %sealer.stream(), %error, "removing the wish for a new epoch, which has begun");
+        }
         let (waker, level) = (outlet.waker(), sealer.level());
         let config: InForce = Arc::new(RwLock::new(Arc::clone(&self.config)));
         let serving = match &keeping {
@@ -317,36 +322,6 @@ impl Making {
         let config = Arc::clone(config);
         let served = Served { disk, state_dir, slot, stream, mark, config, waker };
         Ok(Serving::start(served, &*self.transport, address)?)
-    }
-
-    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.
-    fn open_journal(
-        &self,
-        slot: &SlotLock,
-        stream: StreamName,
-        level: Level,
-    ) -> Result<(Sealer, Wire, Keeping), BuildError> {
-        let (key, now) = (Arc::clone(&self.key), Clock::wall());
-        let id = key.public().id();
-        let settings = self.config.journal.settings();
-        let disk = Arc::clone(&self.disk);
-        let journal = Journal::open(disk, &slot.journal(), &stream, settings)?;
-        let (mut keeping, opening) = Keeping::new(journal, slot.before(), &id, level);
-        let (mut sealer, genesis) = match opening {
-            Opening::Resume(resumed, genesis) => {
-                (Sealer::resume(key, stream, resumed, level, now), genesis)
-            }
-            Opening::New(after, prev) => {
-                let before = slot.before().2.max(keeping.newest_epoch());
-                let epoch = Epoch::next(now, random_bytes(), before);
-                let opened = Sealer::open_epoch(key, stream, epoch, (after, prev), level, now);
-                let (sealer, genesis) = opened;
-                keeping.begin(epoch, &genesis.wire, now)?;
-                (sealer, genesis.wire)
-            }
-        };
-        sealer.keeps_from(keeping.first());
-        Ok((sealer, genesis, keeping))
     }
 
     #[cfg(feature = "net")]
@@ -432,11 +407,4 @@ impl Making {
         };
         Ok(Publisher { handle: Arc::new(handle) })
     }
-}
-
-/// For an epoch's name, which must be unique, not secret.
-pub(super) fn random_bytes() -> [u8; 10] {
-    let mut bytes = [0; 10];
-    bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-    bytes
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::PublishError;
-use super::build::random_bytes;
 use super::keeping::{Keeping, RETRY_MS};
+use super::opening::random_bytes;
 use super::serving::Serving;
 use super::slot::SlotLock;
 use super::witness::{Renewals, Shown};
@@ -33,7 +33,13 @@ pub(super) struct Direct {
     serving: Option<Serving>,
     renewing: Option<Renewing>,
     renewals: Renewals,
+    /// When it is looked again, in milliseconds, whether the operator wants a new epoch; never where that wish
+    /// cannot be taken away.
+    wish_at: u64,
 }
+
+/// How often it is looked whether the operator wants a new epoch, in milliseconds.
+const WISH_MS: u64 = 1_000;
 
 /// A new epoch is to begin before anything else is published.
 struct Renewing {
@@ -53,7 +59,8 @@ impl Direct {
         serving: Option<Serving>,
     ) -> Direct {
         let renewals = Renewals::default();
-        Direct { writer, outlet, slot, key, genesis, keeping, serving, renewing: None, renewals }
+        let (renewing, wish_at) = (None, 0);
+        Direct { writer, outlet, slot, key, genesis, keeping, serving, renewing, renewals, wish_at }
     }
 
     /// Ends when the publisher is closed and everything was sent.
@@ -63,6 +70,7 @@ impl Direct {
         self.writer.announce();
         while !self.writer.fill() {
             self.look_at_what_was_shown();
+            self.look_for_a_wish();
             match (&self.renewing, self.keeping.as_ref().and_then(Keeping::retry_at)) {
                 (Some(_), _) => self.renew(),
                 (None, Some(_)) => self.recover(),
@@ -107,6 +115,19 @@ impl Direct {
         self.renewing = Some(Renewing { above: Some(epoch), at: 0 });
     }
 
+    /// The operator may want a new epoch: `fedmsg stream renew`.
+    fn look_for_a_wish(&mut self) {
+        let now = self.writer.clock.millis();
+        if now < self.wish_at || self.renewing.is_some() {
+            return;
+        }
+        self.wish_at = now.saturating_add(WISH_MS);
+        if self.slot.is_renewal_wanted() {
+            tracing::warn!(stream = %self.writer.sealer.stream(), "a new epoch is wanted, and begins");
+            self.renewing = Some(Renewing { above: None, at: 0 });
+        }
+    }
+
     /// Begins a new epoch. What waits to be published gets its numbers there; while the disk does not take
     /// the epoch, nothing can be published.
     fn renew(&mut self) {
@@ -141,6 +162,10 @@ impl Direct {
         }
         if let Err(error) = self.slot.begin(epoch) {
             tracing::warn!(%stream, %error, "saving the epoch");
+        }
+        if let Err(error) = self.slot.renewal_done() {
+            tracing::warn!(%stream, %error, "no wish for a new epoch can be followed any more");
+            self.wish_at = u64::MAX;
         }
         self.writer.go_on_in(sealer, kept);
         self.genesis = wire.clone();

@@ -6,6 +6,8 @@
 mod build;
 mod direct;
 mod keeping;
+mod opening;
+mod orders;
 mod own_stream;
 #[cfg(feature = "net")]
 mod relayed;
@@ -34,6 +36,7 @@ use crate::seal::{self, Checked, Draft, SealError};
 use crate::transport::Wake;
 
 pub use build::{BuildError, OnFull, PublisherBuilder};
+pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
 pub use ticket::{Publishing, Ticket};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::build::random_bytes;
+use super::opening::random_bytes;
 use super::writer::{Retry, Writer};
 use super::{Answer, PublishError};
 use crate::clock::Clock;

@@ -12,6 +12,9 @@ use crate::identity::Identity;
 use crate::merkle::Leaf;
 use crate::record::After;
 
+/// A file in the folder of a slot: its operator wants a new epoch.
+pub(super) const RENEW: &str = "renew";
+
 /// A slot that this process holds until it is dropped.
 #[derive(Debug)]
 pub(super) struct SlotLock {
@@ -48,7 +51,7 @@ impl SlotLock {
         identity: &Identity,
         index: usize,
     ) -> Result<SlotLock, SlotError> {
-        let folder = state.join("streams").join(identity.as_str()).join(index.to_string());
+        let folder = folder(state, identity, &index.to_string());
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| SlotError::Io(path, error)
@@ -113,6 +116,19 @@ impl SlotLock {
         self.folder.join("journal")
     }
 
+    /// Whether the operator wants a new epoch.
+    pub(super) fn is_renewal_wanted(&self) -> bool {
+        self.folder.join(RENEW).exists()
+    }
+
+    /// The new epoch has begun. When this fails, the wish stands, and must not be followed again and again.
+    pub(super) fn renewal_done(&self) -> std::io::Result<()> {
+        match fs::remove_file(self.folder.join(RENEW)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// An epoch begins: until it ends cleanly, how far it went is not known.
     pub(super) fn begin(&self, epoch: Epoch) -> std::io::Result<()> {
         self.write(&LastEpoch { epoch: epoch.to_string(), end: None })
@@ -132,6 +148,11 @@ impl SlotLock {
         fs::rename(&new, &path)?;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// The folder of a slot.
+pub(super) fn folder(state: &Path, identity: &Identity, slot: &str) -> PathBuf {
+    state.join("streams").join(identity.as_str()).join(slot)
 }
 
 #[cfg(test)]
