@@ -71,6 +71,23 @@ impl MsgIds {
         self.insert(message.msg_id.clone(), Entry { digest, epoch, i }, now);
     }
 
+    /// A message of this topic and body, its text to the byte, was published at this time, and so later than
+    /// all that is known. Of two messages of one identifier the first counts.
+    pub(crate) fn recall(
+        &mut self,
+        msg_id: &str,
+        (topic, msg): (&str, &str),
+        (epoch, i): (Epoch, u64),
+        at: i64,
+    ) {
+        if !self.known.contains_key(msg_id) {
+            self.insert(msg_id.into(), Entry { digest: digest(topic, msg), epoch, i }, at);
+            if self.order.len() > MSG_IDS_MAX {
+                self.drop_oldest();
+            }
+        }
+    }
+
     fn insert(&mut self, msg_id: String, entry: Entry, at: i64) {
         if self.known.insert(msg_id.clone(), entry).is_none() {
             self.order.push_back((msg_id, at));

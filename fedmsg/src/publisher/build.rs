@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use uuid::Uuid;
-
 use super::direct::Direct;
 use super::opening::{open_journal, random_bytes};
 use super::serving::{Served, Serving};
@@ -335,7 +333,7 @@ impl Making {
             return Err(BuildError::NoWay { identity: self.identity, tried });
         }
         tracing::debug!(identity = %self.identity, tried, "publishing through relays");
-        let stream = StreamName::new(self.identity.clone(), Slot::Unique(Uuid::now_v7()));
+        let stream = StreamName::new(self.identity.clone(), Slot::Unique(uuid::Uuid::now_v7()));
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
         let lines = crate::net::rpc::Lines::connect(&entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::PublishError;
 use super::keeping::{Keeping, RETRY_MS};
 use super::opening::random_bytes;
+use super::past::Past;
 use super::serving::Serving;
 use super::slot::SlotLock;
 use super::witness::{Renewals, Shown};
@@ -51,13 +52,16 @@ struct Renewing {
 
 impl Direct {
     pub(super) fn new(
-        writer: Writer,
+        mut writer: Writer,
         outlet: Box<dyn Outlet>,
         slot: SlotLock,
         (key, genesis): (Arc<SecretKey>, Wire),
         keeping: Option<Keeping>,
         serving: Option<Serving>,
     ) -> Direct {
+        if let Some(keeping) = &keeping {
+            writer.remembers(Past(keeping.reader()));
+        }
         let renewals = Renewals::default();
         let (renewing, wish_at) = (None, 0);
         Direct { writer, outlet, slot, key, genesis, keeping, serving, renewing, renewals, wish_at }

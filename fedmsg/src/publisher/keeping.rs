@@ -1,7 +1,7 @@
 //! What a publisher of level `local` keeps: its journal, and what the disk did not take.
 
 use crate::envelope::{Epoch, Wire};
-use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered};
+use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered, Reader};
 use crate::keys::KeyId;
 use crate::merkle::Leaf;
 use crate::record::{After, Genesis, Level};
@@ -165,6 +165,11 @@ impl Keeping {
     /// How far the journal is on disk, for those who read it in this process.
     pub(super) fn mark(&self) -> Mark {
         self.journal.mark()
+    }
+
+    /// A reader of what is on disk.
+    pub(super) fn reader(&self) -> Reader {
+        self.journal.reader()
     }
 
     pub(super) fn metrics(&self) -> JournalMetrics {

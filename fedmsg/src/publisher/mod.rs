@@ -9,6 +9,7 @@ mod keeping;
 mod opening;
 mod orders;
 mod own_stream;
+mod past;
 #[cfg(feature = "net")]
 mod relayed;
 mod serving;
@@ -141,11 +142,11 @@ pub enum PublishError {
     },
     /// The disk did not take it, and the publisher was told to keep what it publishes. The message may appear
     /// all the same, once the disk works again; publishing it again with the same `msg_id` to the same
-    /// publisher is harmless.
+    /// publisher, or the next one of its slot, is harmless.
     #[error("not stored: {0}")]
     NotStored(String),
     /// It is not known whether the message was published; publishing it again with the same `msg_id` to
-    /// the same publisher is harmless.
+    /// the same publisher is harmless; at level `local` also to the next one of its slot.
     #[error("no answer in time: the message may have been published or not")]
     Indeterminate,
 }

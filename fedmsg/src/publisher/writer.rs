@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::past::Past;
 use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
@@ -31,6 +32,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     waiting: VecDeque<Job>,
     msg_ids: MsgIds,
+    /// What was published under other identifiers, until that is asked for.
+    past: Option<Past>,
     /// A new reader is to be told where the stream is, and how its epoch began.
     announcing: bool,
 }
@@ -59,7 +62,13 @@ impl Writer {
             _ => Pacer::new(0, Arc::new(Budget::unlimited()), clock.micros()),
         };
         let (waiting, msg_ids) = (VecDeque::new(), MsgIds::default());
-        Writer { shared, sealer, pacer, clock, waiting, msg_ids, announcing: true }
+        let (past, announcing) = (None, true);
+        Writer { shared, sealer, pacer, clock, waiting, msg_ids, past, announcing }
+    }
+
+    /// Retries of what stands there are recognised, too.
+    pub(super) fn remembers(&mut self, past: Past) {
+        self.past = Some(past);
     }
 
     /// Takes what is in the queue if it is time to seal; says whether the publisher is closed and
@@ -137,6 +146,9 @@ impl Writer {
             return Known::New;
         }
         let now = self.clock.millis() as i64;
+        if let Some(past) = self.past.take() {
+            past.recall(&mut self.msg_ids, now, Clock::wall());
+        }
         let known = self.msg_ids.look_up(message, now);
         if known == Known::New {
             self.msg_ids.remember(message, (self.sealer.epoch(), i), now);
