@@ -135,7 +135,7 @@ impl Repair {
         let Some(flight) = self.land(id) else { return };
         match flight.purpose {
             Purpose::Stream(stream) => self.put_off(&stream, holder, why, now),
-            Purpose::Show => {}
+            Purpose::Tell => {}
             Purpose::List => {
                 let at = self.moods.failed(holder, now);
                 let list = self.lists.entry(holder.clone()).or_default();
