@@ -3,8 +3,10 @@
 #[path = "../bus/mod.rs"]
 mod bus;
 mod epochs;
+mod history;
 mod holders;
 #[path = "../independent/mod.rs"]
 mod independent;
+mod property;
 mod repair;
 mod world;

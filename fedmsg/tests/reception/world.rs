@@ -8,12 +8,13 @@ use fedmsg::config::EndpointEntry;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::{Event, ForkKind};
+use fedmsg::followed::Followed;
 use fedmsg::frames::{Answer, Ask, Completeness, Range, Request, Spot};
 use fedmsg::holder::{Absent, Holder, Holdings, Part, Stand};
 use fedmsg::identity::StreamName;
 use fedmsg::journal::{Batch, Body, Damage, Entry};
 use fedmsg::merkle::Leaf;
-use fedmsg::reception::{Followed, Reception};
+use fedmsg::reception::Reception;
 use fedmsg::record::{After, Level, State};
 use fedmsg::seal::{Draft, Sealed, Sealer, check};
 use fedmsg::timestamp::Timestamp;
@@ -31,6 +32,10 @@ pub fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + ms)
 }
 
+fn address(n: usize) -> Endpoint {
+    Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address")
+}
+
 /// One epoch, and what was sealed in it.
 pub struct Writer {
     pub sealer: Sealer,
@@ -43,20 +48,32 @@ impl Writer {
     }
 
     pub fn open(n: u64, after: (After, Leaf)) -> (Writer, Sealed) {
+        Writer::open_at(n, after, 0)
+    }
+
+    pub fn open_at(n: u64, after: (After, Leaf), ms: i64) -> (Writer, Sealed) {
         let stream = StreamName::parse(STREAM).expect("stream");
         let (mut sealer, genesis) =
-            Sealer::open_epoch(key(1), stream, epoch(n), after, Level::Local, at(0));
+            Sealer::open_epoch(key(1), stream, epoch(n), after, Level::Local, at(ms));
         sealer.keeps_from(1);
         (Writer { sealer, text: "" }, genesis)
     }
 
     /// The epoch `n`, tied to the end of this one.
     pub fn next(&self, n: u64) -> (Writer, Sealed) {
+        self.next_at(n, 0)
+    }
+
+    pub fn next_at(&self, n: u64, ms: i64) -> (Writer, Sealed) {
         let (last, leaf) = self.sealer.last();
-        Writer::open(n, (After::Epoch { epoch: self.sealer.epoch(), last }, leaf))
+        Writer::open_at(n, (After::Epoch { epoch: self.sealer.epoch(), last }, leaf), ms)
     }
 
     pub fn seal(&mut self, n: usize) -> Vec<Sealed> {
+        self.seal_at(n, 0)
+    }
+
+    pub fn seal_at(&mut self, n: usize, ms: i64) -> Vec<Sealed> {
         let (trust, who) = (trust(), identity(WHO));
         let draft = |_| {
             let body = serde_json::json!({ "text": self.text });
@@ -64,7 +81,7 @@ impl Writer {
             check(draft, &who, &trust, || "2026-1".into()).expect("draft")
         };
         let drafts: Vec<_> = (0..n).map(draft).collect();
-        self.sealer.seal(&drafts, at(0))
+        self.sealer.seal(&drafts, at(ms))
     }
 
     pub fn beat(&mut self, ms: i64) -> Sealed {
@@ -97,6 +114,8 @@ pub struct Shelf {
     pub damaged: Vec<u64>,
     pub first: u64,
     pub heartbeat: Option<Wire>,
+    /// What it was shown by `PUT`.
+    pub shown: Vec<Wire>,
 }
 
 pub struct Host {
@@ -113,6 +132,7 @@ pub struct World {
     pub now: u64,
     pub words: Vec<String>,
     pub stalled: Vec<String>,
+    pub log: Vec<Event>,
 }
 
 impl World {
@@ -122,10 +142,6 @@ impl World {
     }
 
     pub fn with(holders: usize, prepare: impl FnOnce(&mut Reception)) -> World {
-        let address =
-            |n: usize| Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address");
-        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
-        entry.replay = (0..holders).map(address).collect();
         let host = |address: &Endpoint| Host {
             address: address.clone(),
             holder: Holder::new([7; 16]),
@@ -133,18 +149,31 @@ impl World {
             mode: Mode::Up,
             asked: 0,
         };
-        let hosts = entry.replay.iter().map(host).collect();
+        let hosts = (0..holders).map(|n| host(&address(n))).collect();
         let mut reception = Reception::new(Arc::clone(&trust()), 1);
         prepare(&mut reception);
-        reception.follow(Followed::new([entry]), 1_000);
-        World { reception, hosts, now: 1_000, words: Vec::new(), stalled: Vec::new() }
+        let (words, stalled) = (Vec::new(), Vec::new());
+        let mut world = World { reception, hosts, now: 1_000, words, stalled, log: Vec::new() };
+        world.reception.follow(world.followed(), 1_000);
+        world
+    }
+
+    /// What the reader is configured to follow.
+    pub fn followed(&self) -> Followed {
+        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
+        entry.replay = self.hosts.iter().map(|host| host.address.clone()).collect();
+        Followed::new([entry])
     }
 
     /// Every holder keeps these from now on.
     pub fn keep<'a>(&mut self, records: impl IntoIterator<Item = &'a Sealed> + Clone, n: u64) {
         for host in &mut self.hosts {
             for record in records.clone() {
-                host.shelf.epochs.entry(epoch(n)).or_default().insert(record.i, record.wire.clone());
+                host.shelf
+                    .epochs
+                    .entry(epoch(n))
+                    .or_default()
+                    .insert(record.i, record.wire.clone());
             }
         }
     }
@@ -211,7 +240,7 @@ impl World {
                     *last = text.replace("\"text\":\"", "\"text\":\"x").into();
                 }
                 Mode::Shuffling if is_record => {
-                    let other = host.shelf.epochs.values().next().and_then(|e| e.get(&1));
+                    let other = host.shelf.epochs.values().find_map(|epoch| epoch.values().next());
                     let other = other.expect("a record").clone();
                     let at = frames.len() - 2;
                     frames[at] = other.topic;
@@ -231,13 +260,16 @@ impl World {
 
     fn drain(&mut self) {
         for event in self.reception.events() {
+            self.log.push(event.clone());
             self.words.push(match event {
                 Event::Message(message) if message.replayed => format!("+{}", message.i()),
                 Event::Message(message) => message.i().to_string(),
                 Event::Late(message) => format!("late:{}", message.i()),
                 Event::Unfetched(gone) => format!("unfetched:{}", gone.i),
                 Event::Stale(message) => format!("stale:{}", message.i()),
-                Event::Lost(lost) => format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name()),
+                Event::Lost(lost) => {
+                    format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name())
+                }
                 Event::Fork(fork) => match fork.kind {
                     ForkKind::Rewound => format!("rewound:{}", fork.i),
                     kind => format!("{kind}:{}", fork.i),
@@ -248,6 +280,16 @@ impl World {
                     (Some(_), true) => format!("proven {}", change.next),
                     (Some(_), false) => format!("unproven {}", change.next),
                 },
+                Event::CaughtUp(past) => {
+                    let mut text = format!("caught-up:{}", past.streams);
+                    for stream in past.incomplete {
+                        text += &format!(" incomplete:{stream}");
+                    }
+                    for service in past.unreachable {
+                        text += &format!(" unreachable:{service}");
+                    }
+                    text
+                }
                 Event::Stalled(stalled) => {
                     self.stalled.push(stalled.why);
                     continue;
@@ -329,11 +371,13 @@ impl Holdings for Shelf {
 
     fn heads(&mut self) -> Vec<Spot> {
         let stream = StreamName::parse(STREAM).expect("stream");
-        let spot = |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
+        let spot =
+            |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
         self.epochs.keys().next_back().and_then(spot).into_iter().collect()
     }
 
-    fn put(&mut self, _: &Wire) -> bool {
+    fn put(&mut self, wire: &Wire) -> bool {
+        self.shown.push(wire.clone());
         false
     }
 }
