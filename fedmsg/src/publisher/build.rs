@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::time::Duration;
 
 use super::direct::Direct;
 use super::opening::{open_journal, random_bytes};
@@ -232,12 +233,12 @@ impl Making {
         let Some(entry) = entry.filter(|entry| !entry.publish.is_empty()) else {
             return Ok(Err("it has no entry in [endpoints]".into()));
         };
-        let settings = OutletSettings {
-            slow_subscriber_wait: std::time::Duration::from_millis(
-                self.config.publisher.slow_subscriber_wait_ms,
-            ),
-            ..OutletSettings::default()
+        let slow_subscriber_wait = match self.level {
+            Level::Memory => Duration::from_millis(self.config.publisher.slow_subscriber_wait_ms),
+            // What a slow one misses is in the journal: nobody else waits for it.
+            _ => Duration::ZERO,
         };
+        let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
         let mut tried = Vec::new();
         for (index, address) in entry.publish.iter().enumerate() {
             let slot = match SlotLock::take(&self.config.state_dir, &self.identity, index) {

@@ -341,7 +341,7 @@ impl Direct {
             if left_out.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(
                     stream = %self.writer.sealer.stream(),
-                    "a subscriber is too slow: messages are sent without it, and it will see a gap"
+                    "a subscriber is too slow: messages are sent without it, and it has to fetch them"
                 );
             }
         }

@@ -1,6 +1,7 @@
 //! Publishers of level `local`: what their receipts promise, across restarts and failing disks.
 
 mod rewind;
+mod slow;
 
 use std::path::Path;
 use std::sync::Arc;
