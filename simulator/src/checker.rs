@@ -85,6 +85,14 @@ impl Checker {
         self.shown(position, leaf)
     }
 
+    /// A publisher was convinced that it was set back.
+    pub fn renews(&self, worker: usize) -> Verdict {
+        match self.fates[worker] {
+            Fate { set_back: true, .. } | Fate { destroyed: true, .. } => Ok(()),
+            _ => Err(format!("{} renews, and was not set back", Cast::get().stream(worker))),
+        }
+    }
+
     /// A reader begins another life, with these cursors.
     pub fn started(&mut self, reader: usize, cursors: [Option<Cursor>; WORKERS]) {
         self.readers[reader].begin_life(cursors);

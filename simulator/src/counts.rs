@@ -61,6 +61,8 @@ counts! {
     wipes,
     /// Disks that were put back to an earlier state.
     restores,
+    /// Epochs that were begun because a publisher was shown that it was set back.
+    renewals,
     /// Processes that went for good.
     retired,
     /// Keys that were changed.

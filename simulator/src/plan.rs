@@ -173,7 +173,9 @@ impl Plan {
         }
         // What is restored was saved before.
         let restored = self.faults.iter().filter_map(|(at, fault)| match fault {
-            Fault::Restore { host, .. } => Some((r.u64(START..*at), Fault::Snapshot { host: *host })),
+            Fault::Restore { host, .. } => {
+                Some((r.u64(START..*at), Fault::Snapshot { host: *host }))
+            }
             _ => None,
         });
         let saved: Vec<_> = restored.collect();

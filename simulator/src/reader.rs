@@ -7,9 +7,9 @@ use bytes::Bytes;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::Event;
+use fedmsg::followed::Followed;
 use fedmsg::identity::Identity;
 use fedmsg::merkle::Leaf;
-use fedmsg::followed::Followed;
 use fedmsg::reception::Reception;
 use fedmsg::rejection::Rejection;
 use fedmsg::sequence::Begin;
@@ -118,7 +118,9 @@ impl Reader {
 
     /// Fetches what was refused once and would not be now, until it came or nobody has it.
     fn cure(&mut self, now: u64) {
-        let Some(reception) = self.reception.as_mut().filter(|_| now >= self.cure_at) else { return };
+        let Some(reception) = self.reception.as_mut().filter(|_| now >= self.cure_at) else {
+            return;
+        };
         self.cure_at = now + CURE_MS;
         for (worker, epoch, i) in &self.curable {
             reception.fetch(Cast::get().stream(*worker).clone(), *epoch, *i, now);
@@ -150,11 +152,7 @@ impl Reader {
     }
 
     /// Does what is due, like the subscriber's thread: what it asks, and what it has to say.
-    pub fn turn(
-        &mut self,
-        now: u64,
-        wall: Timestamp,
-    ) -> (Vec<(Endpoint, Vec<Bytes>)>, Vec<Event>) {
+    pub fn turn(&mut self, now: u64, wall: Timestamp) -> (Vec<(Endpoint, Vec<Bytes>)>, Vec<Event>) {
         self.cure(now);
         let Some(reception) = &mut self.reception else { return (Vec::new(), Vec::new()) };
         if !self.inbox.is_empty() {
@@ -183,7 +181,8 @@ impl Reader {
                 let cursor = Cursor { epoch: change.to, next: change.next, leaf: None };
                 let known = self.done.get(&worker).or(self.saved.get(&worker));
                 // Where it was saved, the leaf of the number before is known as well.
-                let same = known.filter(|known| (known.epoch, known.next) == (change.to, change.next));
+                let same =
+                    known.filter(|known| (known.epoch, known.next) == (change.to, change.next));
                 same.copied().unwrap_or(cursor)
             }
             Event::Rejected(rejected) if rejected.reason == Rejection::Policy => {

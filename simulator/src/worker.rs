@@ -9,17 +9,21 @@ use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::{Answer, Request, Spot};
 use fedmsg::holder::{Absent, Holder, Holdings, Part, Stand};
 use fedmsg::identity::StreamName;
-use fedmsg::journal::{Batch, Disk, Journal, JournalError, JournalMetrics, Settings};
+use fedmsg::journal::{Batch, Disk, Journal, JournalError, JournalMetrics, Mark, Settings};
 use fedmsg::keys::SecretKey;
 use fedmsg::limits::{HEARTBEAT_AFTER_BURST_MS, HEARTBEAT_IDLE_MS, JOURNAL_BATCH_RECORDS_MAX};
 use fedmsg::merkle::Leaf;
-use fedmsg::publisher::core::{Core, Opened, Outside};
+use fedmsg::open::Opener;
+use fedmsg::publisher::core::{Before, Core, Opened, Outside, Reaction};
 use fedmsg::publisher::last_epoch;
+use fedmsg::publisher::witness::Shown;
 use fedmsg::record::{Level, State};
 use fedmsg::replay::{Live, Shelf, save_heartbeat};
 use fedmsg::seal::{Checked, Sealed, Sealer};
 use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
+
+use crate::cast::{Cast, HOSTS, Known};
 
 /// Where a process lives, and what it is told.
 pub struct Place {
@@ -40,6 +44,10 @@ pub struct Worker {
     _live: Live,
     newest: Arc<Mutex<Option<Wire>>>,
     holder: Holder,
+    mark: Mark,
+    opener: Opener,
+    /// What somebody has shown of this stream that is not known here.
+    shown: Option<Shown>,
     waiting: Vec<Checked>,
     sealed: Vec<Sealed>,
     burst: Option<u64>,
@@ -61,6 +69,8 @@ pub enum Deed {
     Acknowledged(Sealed),
     /// It told so many that their message was not stored.
     Refused(u64),
+    /// It was shown that it was set back, and will begin a new epoch.
+    Renews,
 }
 
 /// The folder of a stream.
@@ -82,7 +92,8 @@ impl Worker {
         let say = |error: JournalError| error.to_string();
         let journal =
             Journal::open(Arc::clone(&disk), &slot.join("journal"), &place.stream, place.journal);
-        let before = last_epoch::before(&*disk, &slot);
+        let known = last_epoch::before(&*disk, &slot);
+        let before = Before { known, is_renewal_wanted: false };
         let (mut name, key) = ([0; 10], Arc::clone(&place.key));
         random.fill(&mut name);
         let opened = Core::open(journal.map_err(say)?, before, key, Level::Local, wall, name);
@@ -93,7 +104,7 @@ impl Worker {
         let shelf = Arc::new(Shelf::timed(disk, "/state".as_ref(), now_of));
         let newest = Arc::default();
         let mark = core.mark().ok_or("a publisher without a journal")?;
-        let live = shelf.live(place.stream.clone(), mark, Arc::clone(&newest));
+        let live = shelf.live(place.stream.clone(), mark.clone(), Arc::clone(&newest));
         let mut life = [0; 16];
         random.fill(&mut life);
         Ok(Worker {
@@ -104,6 +115,9 @@ impl Worker {
             _live: live,
             newest,
             holder: Holder::new(life),
+            mark,
+            opener: Opener::new(Cast::get().trust(&[Known::ALL; HOSTS])),
+            shown: None,
             waiting: Vec::new(),
             sealed: Vec::new(),
             burst: None,
@@ -137,8 +151,14 @@ impl Worker {
         wall: Timestamp,
         now: u64,
         shows_left: Option<u64>,
+        random: &mut fastrand::Rng,
         deeds: &mut Vec<Deed>,
     ) -> bool {
+        self.look_at_what_was_shown(now, deeds);
+        if self.core.is_renewing() {
+            self.renew(wall, now, random, deeds);
+            return !self.place.disk.is_down() && self.rest(wall, now, deeds);
+        }
         let disk = self.place.disk.clone();
         let mut crowd = Crowd { disk, shows_left, batch: Vec::new(), deeds, sealed: &self.sealed };
         if self.core.retry_at().is_some() {
@@ -162,6 +182,37 @@ impl Worker {
             return alive && self.rest(wall, now, deeds);
         }
         crowd.is_alive() && self.rest(wall, now, deeds)
+    }
+
+    fn look_at_what_was_shown(&mut self, now: u64, deeds: &mut Vec<Deed>) {
+        let Some(shown) = self.shown.take() else { return };
+        if self.core.shown(shown, self.sealer.epoch(), now) == Reaction::Renewal {
+            deeds.push(Deed::Renews);
+        }
+    }
+
+    /// Goes on in a new epoch, once the disk takes it.
+    fn renew(
+        &mut self,
+        wall: Timestamp,
+        now: u64,
+        random: &mut fastrand::Rng,
+        deeds: &mut Vec<Deed>,
+    ) {
+        let mut name = [0; 10];
+        random.fill(&mut name);
+        match self.core.renew(&self.sealer, wall, now, name) {
+            Some(Ok((sealer, _))) => {
+                let slot = slot_folder(&self.place.stream);
+                // As in the publisher, the journal counts where this cannot be written.
+                last_epoch::begin(&self.place.disk, &slot, sealer.epoch()).ok();
+                self.sealer = sealer;
+                self.sealed.clear();
+                self.announcing = true;
+                deeds.push(Deed::Sent(self.core.genesis().clone()));
+            }
+            _ => deeds.push(Deed::Refused(self.waiting.drain(..).count() as u64)),
+        }
     }
 
     fn rest(&mut self, wall: Timestamp, now: u64, deeds: &mut Vec<Deed>) -> bool {
@@ -194,6 +245,9 @@ impl Worker {
 
     /// When there is something to do.
     pub fn pause_until(&self) -> u64 {
+        if self.shown.is_some() {
+            return 0;
+        }
         self.core.retry_at().map_or(self.due(), |at| at.min(self.due()))
     }
 
@@ -226,7 +280,8 @@ impl Worker {
     /// The answers to a request.
     pub fn answer(&mut self, peer: &Bytes, frames: &[Bytes], now: u64) -> Vec<Answer> {
         let Ok(request) = Request::parse(frames) else { return Vec::new() };
-        let mut desk = Desk(Arc::clone(&self.shelf));
+        let Worker { shelf, place, mark, opener, shown, .. } = self;
+        let mut desk = Desk { shelf, stream: &place.stream, mark, opener, shown };
         let replies = self.holder.answer(peer, &request, now, &mut desk);
         replies.into_iter().map(|reply| Answer { id: request.id.clone(), reply }).collect()
     }
@@ -278,11 +333,17 @@ impl Outside for Crowd<'_> {
 }
 
 /// The journals of the host, for whoever asks.
-struct Desk(Arc<Shelf>);
+struct Desk<'a> {
+    shelf: &'a Shelf,
+    stream: &'a StreamName,
+    mark: &'a Mark,
+    opener: &'a mut Opener,
+    shown: &'a mut Option<Shown>,
+}
 
-impl Holdings for Desk {
+impl Holdings for Desk<'_> {
     fn stand(&mut self, stream: &StreamName) -> Result<Stand, Absent> {
-        self.0.stand(stream)
+        self.shelf.stand(stream)
     }
 
     fn read(
@@ -292,22 +353,33 @@ impl Holdings for Desk {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Batch, Absent> {
-        self.0.read(stream, part, max_records, max_bytes)
+        self.shelf.read(stream, part, max_records, max_bytes)
     }
 
     fn genesis(&mut self, stream: &StreamName, epoch: Epoch) -> Result<Option<Wire>, Absent> {
-        self.0.genesis(stream, epoch)
+        self.shelf.genesis(stream, epoch)
     }
 
     fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
-        self.0.find(stream, time)
+        self.shelf.find(stream, time)
     }
 
     fn heads(&mut self) -> Vec<Spot> {
-        self.0.streams()
+        self.shelf.streams()
     }
 
-    fn put(&mut self, _message: &Wire) -> bool {
-        false
+    fn put(&mut self, message: &Wire) -> bool {
+        let Ok(verified) = self.opener.open(message) else { return false };
+        let shown = Shown::new(*verified.place());
+        let leaf_at = |epoch, i| {
+            let part = Part { epoch, from: i, to: i };
+            let batch = self.shelf.read(self.stream, part, 1, 0).ok()?;
+            batch.entries.first()?.body.leaf()
+        };
+        let is_news = verified.stream() == self.stream && shown.is_news(self.mark.get(), leaf_at);
+        if is_news {
+            *self.shown = (*self.shown).max(Some(shown));
+        }
+        is_news
     }
 }

@@ -49,12 +49,39 @@ enum Happening {
     StartWorker(usize),
     HostUp(usize),
     /// A connection is made, if it still can be.
-    Connect { worker: usize, reader: usize },
-    Arrive { reader: usize, life: u64, endpoint: Identity, wire: Wire },
-    Ask { reader: usize, life: u64, worker: usize, holder: Endpoint, frames: Vec<Bytes> },
-    Answer { reader: usize, life: u64, holder: Endpoint, frames: Vec<Bytes> },
-    Unsent { reader: usize, life: u64, holder: Endpoint, frames: Vec<Bytes> },
-    Turn { reader: usize, life: u64 },
+    Connect {
+        worker: usize,
+        reader: usize,
+    },
+    Arrive {
+        reader: usize,
+        life: u64,
+        endpoint: Identity,
+        wire: Wire,
+    },
+    Ask {
+        reader: usize,
+        life: u64,
+        worker: usize,
+        holder: Endpoint,
+        frames: Vec<Bytes>,
+    },
+    Answer {
+        reader: usize,
+        life: u64,
+        holder: Endpoint,
+        frames: Vec<Bytes>,
+    },
+    Unsent {
+        reader: usize,
+        life: u64,
+        holder: Endpoint,
+        frames: Vec<Bytes>,
+    },
+    Turn {
+        reader: usize,
+        life: u64,
+    },
     StartReader(usize),
     Configure(usize),
     DiskWell(usize),
@@ -252,7 +279,10 @@ impl World {
         match complete {
             Ok(()) => true,
             Err(why) if self.now > self.plan.heal + PATIENCE_MS => {
-                self.wrong(Err(format!("{why} in the {} s after everything was mended", PATIENCE_MS / 1_000)));
+                self.wrong(Err(format!(
+                    "{why} in the {} s after everything was mended",
+                    PATIENCE_MS / 1_000
+                )));
                 true
             }
             Err(_) => false,
@@ -276,9 +306,10 @@ impl World {
     }
 
     fn epoch_number(epoch: Epoch) -> u64 {
-        epoch.to_string().bytes().fold(7, |number: u64, byte| {
-            number.wrapping_mul(31).wrapping_add(u64::from(byte))
-        })
+        epoch
+            .to_string()
+            .bytes()
+            .fold(7, |number: u64, byte| number.wrapping_mul(31).wrapping_add(u64::from(byte)))
     }
 }
 

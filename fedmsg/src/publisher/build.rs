@@ -2,29 +2,28 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
-
-use uuid::Uuid;
+use std::time::Duration;
 
 use super::core::{Core, Opened};
 use super::direct::Direct;
-use super::serving::Serving;
+use super::opening::{open_journal, random_bytes};
+use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
-use super::{Counts, Handle, Publisher, Shared};
+use super::{Counts, Handle, InForce, Publisher, Shared};
 use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
 };
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, Journal, JournalError, Mark, OsDisk};
+use crate::journal::{Disk, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
 use crate::record::{After, Level};
-use crate::replay::{ReplayServer, Shelf};
 use crate::seal::{Sealed, Sealer};
-use crate::transport::{NetError, Outlet, OutletSettings, Transport};
+use crate::transport::{NetError, Outlet, OutletSettings, Transport, Wake};
 
 /// What a call does when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,6 +216,15 @@ struct Making {
     options: Option<LoadOptions>,
 }
 
+/// A stream that is open, and how it is published.
+struct Started {
+    sealer: Sealer,
+    waker: Arc<dyn Wake>,
+    level: Level,
+    relayed: bool,
+    config: InForce,
+}
+
 type Taken = (SlotLock, usize, Box<dyn Outlet>);
 
 impl Making {
@@ -226,12 +234,12 @@ impl Making {
         let Some(entry) = entry.filter(|entry| !entry.publish.is_empty()) else {
             return Ok(Err("it has no entry in [endpoints]".into()));
         };
-        let settings = OutletSettings {
-            slow_subscriber_wait: std::time::Duration::from_millis(
-                self.config.publisher.slow_subscriber_wait_ms,
-            ),
-            ..OutletSettings::default()
+        let slow_subscriber_wait = match self.level {
+            Level::Memory => Duration::from_millis(self.config.publisher.slow_subscriber_wait_ms),
+            // What a slow one misses is in the journal: nobody else waits for it.
+            _ => Duration::ZERO,
         };
+        let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
         let mut tried = Vec::new();
         for (index, address) in entry.publish.iter().enumerate() {
             let slot = match SlotLock::take(&self.config.state_dir, &self.identity, index) {
@@ -265,27 +273,34 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let (sealer, core) = match self.level {
+        let Opened { sealer, core } = match self.level {
             Level::Memory => {
                 let (after, prev, before) = slot.before();
                 let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
-                (sealer, Core::unkept(genesis.wire))
+                Opened { sealer, core: Core::unkept(Arc::clone(&self.key), genesis.wire) }
             }
             level => {
-                let Opened { sealer, core } = self.open_journal(&slot, stream, level)?;
-                (sealer, core)
+                let settings = self.config.journal.settings();
+                let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
+                open_journal(disk, &slot, (stream, settings), key, level)?
             }
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
+        if let Err(error) = slot.renewal_done() {
+            tracing::warn!(stream = %sealer.stream(), %error, "removing the wish for a new epoch, which has begun");
+        }
+        let (waker, level) = (outlet.waker(), sealer.level());
+        let config: InForce = Arc::new(RwLock::new(Arc::clone(&self.config)));
         let serving = match core.mark() {
-            Some(mark) => Some(self.serve(&slot, index, sealer.stream(), mark)?),
+            Some(mark) => {
+                let of = (sealer.stream(), mark);
+                Some(self.serve(&slot, index, of, &config, Arc::clone(&waker))?)
+            }
             None => None,
         };
-        let (waker, level) = (outlet.waker(), sealer.level());
-        self.start(sealer, waker, level, false, |writer| {
-            move || Direct { writer, outlet, slot, core, serving }.run()
-        })
+        let started = Started { sealer, waker, level, relayed: false, config };
+        self.start(started, |writer| move || Direct::new(writer, outlet, slot, core, serving).run())
     }
 
     /// Answers for the journals of this host, where the entry says at which address.
@@ -293,32 +308,16 @@ impl Making {
         &self,
         slot: &SlotLock,
         index: u16,
-        stream: &StreamName,
-        mark: Mark,
+        (stream, mark): (&StreamName, Mark),
+        config: &InForce,
+        waker: Arc<dyn Wake>,
     ) -> Result<Serving, BuildError> {
         let entry = self.config.endpoints.get(&self.identity);
         let address = entry.and_then(|entry| entry.replay.get(usize::from(index)));
-        let shelf = Arc::new(Shelf::on(Arc::clone(&self.disk), &self.config.state_dir));
-        let newest = Arc::default();
-        let live = shelf.live(stream.clone(), mark, Arc::clone(&newest));
-        let nobody_puts = |_| false;
-        let start = |address| ReplayServer::start(&*self.transport, address, shelf, nobody_puts);
-        let server = address.map(start).transpose()?;
-        let (disk, folder) = (Arc::clone(&self.disk), slot.folder().to_owned());
-        Ok(Serving { newest, disk, folder, _live: live, _server: server })
-    }
-
-    fn open_journal(
-        &self,
-        slot: &SlotLock,
-        stream: StreamName,
-        level: Level,
-    ) -> Result<Opened, BuildError> {
-        let settings = self.config.journal.settings();
-        let disk = Arc::clone(&self.disk);
-        let journal = Journal::open(disk, &slot.journal(), &stream, settings)?;
-        let (key, now) = (Arc::clone(&self.key), Clock::wall());
-        Ok(Core::open(journal, slot.before(), key, level, now, random_bytes())?)
+        let (disk, state_dir, slot) = (&self.disk, &self.config.state_dir, slot.folder());
+        let config = Arc::clone(config);
+        let served = Served { disk, state_dir, slot, stream, mark, config, waker };
+        Ok(Serving::start(served, &*self.transport, address)?)
     }
 
     #[cfg(feature = "net")]
@@ -332,11 +331,13 @@ impl Making {
             return Err(BuildError::NoWay { identity: self.identity, tried });
         }
         tracing::debug!(identity = %self.identity, tried, "publishing through relays");
-        let stream = StreamName::new(self.identity.clone(), Slot::Unique(Uuid::now_v7()));
+        let stream = StreamName::new(self.identity.clone(), Slot::Unique(uuid::Uuid::now_v7()));
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
         let lines = crate::net::rpc::Lines::connect(&entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
-        self.start(sealer, waker, Level::Memory, true, |writer| {
+        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
+        let started = Started { sealer, waker, level: Level::Memory, relayed: true, config };
+        self.start(started, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })
     }
@@ -359,12 +360,10 @@ impl Making {
 
     fn start<F: FnOnce() + Send + 'static>(
         self,
-        sealer: Sealer,
-        waker: Arc<dyn crate::transport::Wake>,
-        level: Level,
-        relayed: bool,
+        started: Started,
         thread: impl FnOnce(Writer) -> F,
     ) -> Result<Publisher, BuildError> {
+        let Started { sealer, waker, level, relayed, config } = started;
         let section = &self.config.publisher;
         let shared = Arc::new(Shared {
             queue: Queue::new(section.queue_messages, section.queue_bytes),
@@ -379,7 +378,7 @@ impl Making {
             pid: std::process::id(),
             writer_looks: AtomicBool::new(false),
             identity: self.identity,
-            config: RwLock::new(Arc::clone(&self.config)),
+            config,
         });
         let io = |error| BuildError::Io { what: "starting a thread".into(), error };
         let watch = self.options.map(|options| {
@@ -404,11 +403,4 @@ impl Making {
         };
         Ok(Publisher { handle: Arc::new(handle) })
     }
-}
-
-/// For an epoch's name, which must be unique, not secret.
-pub(super) fn random_bytes() -> [u8; 10] {
-    let mut bytes = [0; 10];
-    bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-    bytes
 }

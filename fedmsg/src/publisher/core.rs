@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::keeping::{Keeping, Opening};
+use super::keeping::{Keeping, Opening, RETRY_MS};
+use super::witness::{Renewals, Shown};
 use crate::envelope::{Epoch, Wire};
 use crate::identity::StreamName;
-use crate::journal::{Journal, JournalError, JournalMetrics, Mark};
+use crate::journal::{Journal, JournalError, JournalMetrics, Mark, Reader};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::planted::bug;
@@ -17,9 +18,44 @@ use crate::timestamp::Timestamp;
 /// What a publisher keeps, and the genesis record of its epoch.
 #[derive(Debug)]
 pub struct Core {
+    key: Arc<SecretKey>,
     /// Nothing at level `memory`.
     keeping: Option<Keeping>,
     genesis: Wire,
+    renewing: Option<Renewing>,
+    renewals: Renewals,
+}
+
+/// A new epoch is to begin before anything else is published.
+#[derive(Debug)]
+struct Renewing {
+    /// Above this one, and above that which goes on now.
+    above: Option<Epoch>,
+    /// Not before this time, in milliseconds: the disk has failed.
+    at: u64,
+}
+
+/// What the slot knows of a stream, besides its journal.
+#[derive(Debug)]
+pub struct Before {
+    /// The epoch before: what a new one comes after, its `prev`, and the name that the new one's must exceed.
+    pub known: (After, Leaf, Option<Epoch>),
+    /// The operator wants a new epoch.
+    pub is_renewal_wanted: bool,
+}
+
+/// What becomes of something that was shown to a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// It says nothing new now.
+    Nothing,
+    /// There were too many of its kind.
+    TooOften {
+        /// It was not said before.
+        is_new: bool,
+    },
+    /// A new epoch will begin.
+    Renewal,
 }
 
 /// Everybody who waits for messages: readers, and those who published them.
@@ -41,25 +77,30 @@ pub struct Opened {
 }
 
 impl Core {
-    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise. `before`
-    /// is what the slot knows of the epoch before, `random` makes the name of a new one unique.
+    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise. `random`
+    /// makes the name of a new one unique.
     pub fn open(
         journal: Journal,
-        before: (After, Leaf, Option<Epoch>),
+        before: Before,
         key: Arc<SecretKey>,
         level: Level,
         now: Timestamp,
         random: [u8; 10],
     ) -> Result<Opened, JournalError> {
         let (stream, id): (StreamName, _) = (journal.stream().clone(), key.public().id());
-        let (mut keeping, opening) = Keeping::new(journal, before, &id, level);
+        let Before { known, is_renewal_wanted } = before;
+        let (mut keeping, mut opening) = Keeping::new(journal, known, &id, level);
+        if is_renewal_wanted {
+            // Readers that know another end of the old epoch must not be told that this is it.
+            opening = Opening::New(After::Unknown, Leaf::NONE);
+        }
         let (mut sealer, genesis) = match opening {
             Opening::Resume(resumed, genesis) => {
-                (Sealer::resume(key, stream, resumed, level, now), genesis)
+                (Sealer::resume(Arc::clone(&key), stream, resumed, level, now), genesis)
             }
             Opening::New(after, prev) => {
-                let above = before.2.max(keeping.newest_epoch());
-                let epoch = Epoch::next(now, random, above);
+                let epoch = Epoch::next(now, random, known.2.max(keeping.newest_epoch()));
+                let key = Arc::clone(&key);
                 let opened = Sealer::open_epoch(key, stream, epoch, (after, prev), level, now);
                 let (sealer, genesis) = opened;
                 keeping.begin(epoch, &genesis.wire, now)?;
@@ -67,12 +108,87 @@ impl Core {
             }
         };
         sealer.keeps_from(keeping.first());
-        Ok(Opened { sealer, core: Core { keeping: Some(keeping), genesis } })
+        Ok(Opened { sealer, core: Core::new(key, Some(keeping), genesis) })
     }
 
     /// Of a stream that is not kept.
-    pub(super) fn unkept(genesis: Wire) -> Core {
-        Core { keeping: None, genesis }
+    pub(super) fn unkept(key: Arc<SecretKey>, genesis: Wire) -> Core {
+        Core::new(key, None, genesis)
+    }
+
+    fn new(key: Arc<SecretKey>, keeping: Option<Keeping>, genesis: Wire) -> Core {
+        Core { key, keeping, genesis, renewing: None, renewals: Renewals::default() }
+    }
+
+    /// A reader of what is on disk.
+    pub(super) fn reader(&self) -> Option<Reader> {
+        self.keeping.as_ref().map(Keeping::reader)
+    }
+
+    /// Somebody has shown a record of this stream that is not known here.
+    pub fn shown(&mut self, shown: Shown, current: Epoch, now: u64) -> Reaction {
+        let Shown { epoch, i, leaf } = shown;
+        let owed = self.keeping.as_ref().is_some_and(|keeping| keeping.owes(i, leaf));
+        if self.is_renewing() || owed && epoch == current {
+            return Reaction::Nothing;
+        }
+        if !self.renewals.is_allowed(now) {
+            return Reaction::TooOften { is_new: self.renewals.is_to_be_said() };
+        }
+        self.want_renewal(Some(epoch));
+        Reaction::Renewal
+    }
+
+    /// A new epoch is to begin, above this one.
+    pub fn want_renewal(&mut self, above: Option<Epoch>) {
+        self.renewing = Some(Renewing { above, at: 0 });
+    }
+
+    /// Whether a new epoch is to begin: until it has, nothing can be published.
+    pub fn is_renewing(&self) -> bool {
+        self.renewing.is_some()
+    }
+
+    /// Begins the new epoch, if it is time: its writer, and the last number of the one before that was
+    /// published. Where the disk does not take it, it is tried again later.
+    pub fn renew(
+        &mut self,
+        sealer: &Sealer,
+        wall: Timestamp,
+        now: u64,
+        random: [u8; 10],
+    ) -> Option<Result<(Sealer, u64), JournalError>> {
+        let Renewing { above, .. } = self.renewing.take_if(|renewing| now >= renewing.at)?;
+        let begun = self.begin_epoch(sealer, above, wall, random);
+        match &begun {
+            Ok(_) => self.renewals.done(now),
+            Err(_) => self.renewing = Some(Renewing { above, at: now + RETRY_MS }),
+        }
+        Some(begun)
+    }
+
+    fn begin_epoch(
+        &mut self,
+        before: &Sealer,
+        above: Option<Epoch>,
+        wall: Timestamp,
+        random: [u8; 10],
+    ) -> Result<(Sealer, u64), JournalError> {
+        let newest = self.keeping.as_ref().and_then(Keeping::newest_epoch);
+        let epoch = Epoch::next(wall, random, Some(before.epoch()).max(newest).max(above));
+        let (key, unknown) = (Arc::clone(&self.key), (After::Unknown, Leaf::NONE));
+        let (stream, level) = (before.stream().clone(), before.level());
+        let opened = Sealer::open_epoch(key, stream, epoch, unknown, level, wall);
+        let (mut sealer, Sealed { wire, .. }) = opened;
+        // What the disk did not take was published nowhere.
+        let mut kept = before.last().0;
+        if let Some(keeping) = &mut self.keeping {
+            kept = keeping.end().map_or(0, |end| end.0);
+            keeping.begin(epoch, &wire, wall)?;
+            sealer.keeps_from(keeping.first());
+        }
+        self.genesis = wire;
+        Ok((sealer, kept))
     }
 
     /// The record that opened the epoch.
@@ -129,7 +245,10 @@ impl Core {
     /// When the disk is tried again, in milliseconds, while it owes an answer: until then nothing can be
     /// published.
     pub fn retry_at(&self) -> Option<u64> {
-        self.keeping.as_ref().and_then(Keeping::retry_at)
+        match &self.renewing {
+            Some(renewing) => Some(renewing.at),
+            None => self.keeping.as_ref().and_then(Keeping::retry_at),
+        }
     }
 
     /// Tries a disk that failed again, if it is time, and shows what it owed once it has taken it.
@@ -139,7 +258,8 @@ impl Core {
         now: u64,
         outside: &mut impl Outside,
     ) -> Option<Result<(), JournalError>> {
-        let keeping = self.keeping.as_mut()?;
+        // Where a new epoch is due, what is owed will be given up.
+        let keeping = self.keeping.as_mut().filter(|_| self.renewing.is_none())?;
         let retried = keeping.retry(wall, now)?;
         outside.stored(keeping.metrics());
         Some(retried.map(|records| records.iter().for_each(|sealed| outside.show(&sealed.wire))))
@@ -148,7 +268,8 @@ impl Core {
     /// Where the stream ends as far as anybody may know, and how it is: what the disk does not have yet must
     /// not be known.
     pub fn stand(&self, sealer: &Sealer) -> ((u64, Leaf), State) {
-        let degraded = self.keeping.as_ref().filter(|keeping| keeping.is_degraded());
+        let renewing = self.is_renewing();
+        let degraded = self.keeping.as_ref().filter(|kept| renewing || kept.is_degraded());
         match degraded.map(Keeping::end) {
             Some(Some(end)) if !bug("heartbeat-beyond-the-disk") => (end, State::Degraded),
             _ => (sealer.last(), State::Open),

@@ -1,9 +1,12 @@
 //! Publishing on an own endpoint.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::core::{Core, Outside};
+use super::core::{Core, Outside, Reaction};
+use super::opening::random_bytes;
+use super::past::Past;
 use super::serving::Serving;
 use super::slot::SlotLock;
 use super::writer::{Outgoing, Retry, Writer};
@@ -17,22 +20,44 @@ use crate::transport::Outlet;
 
 /// The writer thread of a publisher that has an endpoint.
 pub(super) struct Direct {
-    pub(super) writer: Writer,
-    pub(super) outlet: Box<dyn Outlet>,
-    pub(super) slot: SlotLock,
-    pub(super) core: Core,
-    pub(super) serving: Option<Serving>,
+    writer: Writer,
+    outlet: Box<dyn Outlet>,
+    slot: SlotLock,
+    core: Core,
+    serving: Option<Serving>,
+    /// When it is looked again, in milliseconds, whether the operator wants a new epoch; never where that wish
+    /// cannot be taken away.
+    wish_at: u64,
 }
 
+/// How often it is looked whether the operator wants a new epoch, in milliseconds.
+const WISH_MS: u64 = 1_000;
+
 impl Direct {
+    pub(super) fn new(
+        mut writer: Writer,
+        outlet: Box<dyn Outlet>,
+        slot: SlotLock,
+        core: Core,
+        serving: Option<Serving>,
+    ) -> Direct {
+        if let Some(reader) = core.reader() {
+            writer.remembers(Past(reader));
+        }
+        Direct { writer, outlet, slot, core, serving, wish_at: 0 }
+    }
+
     /// Ends when the publisher is closed and everything was sent.
     pub(super) fn run(mut self) {
         self.send_genesis();
         self.writer.announce();
         while !self.writer.fill() {
-            match self.core.retry_at() {
-                None => self.publish(),
-                Some(_) => self.recover(),
+            self.look_at_what_was_shown();
+            self.look_for_a_wish();
+            match (self.core.is_renewing(), self.core.retry_at()) {
+                (true, _) => self.renew(),
+                (false, Some(_)) => self.recover(),
+                (false, None) => self.publish(),
             }
             self.beat();
             self.core.trim(&mut self.writer.sealer, Clock::wall(), self.writer.clock.millis());
@@ -46,6 +71,69 @@ impl Direct {
             }
         }
         self.end();
+    }
+
+    /// Somebody may have shown that this publisher was set back, or that somebody else writes the stream.
+    fn look_at_what_was_shown(&mut self) {
+        let Some(shown) = self.serving.as_ref().and_then(Serving::shown) else { return };
+        let current = self.writer.sealer.epoch();
+        let reaction = self.core.shown(shown, current, self.writer.clock.millis());
+        let (stream, last) = (self.writer.sealer.stream(), self.writer.sealer.last().0);
+        match reaction {
+            Reaction::Nothing | Reaction::TooOften { is_new: false } => {}
+            Reaction::TooOften { is_new: true } => {
+                tracing::error!(%stream, shown = %shown.epoch, i = shown.i,
+                    "it is shown again and again that somebody else writes this stream: look who else has its \
+                     key; a new epoch begins when there was none for a minute");
+            }
+            Reaction::Renewal => {
+                tracing::error!(%stream, epoch = %current, last, shown = %shown.epoch, shown_i = shown.i,
+                    "somebody has shown a signed record of this stream that is not known here: this publisher was \
+                     set back (a restored snapshot or backup), or somebody else has its key; a new epoch begins");
+            }
+        }
+    }
+
+    /// The operator may want a new epoch: `fedmsg stream renew`.
+    fn look_for_a_wish(&mut self) {
+        let now = self.writer.clock.millis();
+        if now < self.wish_at || self.core.is_renewing() {
+            return;
+        }
+        self.wish_at = now.saturating_add(WISH_MS);
+        if self.slot.is_renewal_wanted() {
+            tracing::warn!(stream = %self.writer.sealer.stream(), "a new epoch is wanted, and begins");
+            self.core.want_renewal(None);
+        }
+    }
+
+    /// Begins a new epoch. What waits to be published gets its numbers there; while the disk does not take
+    /// the epoch, nothing can be published.
+    fn renew(&mut self) {
+        let (wall, now) = (Clock::wall(), self.writer.clock.millis());
+        let (stream, before) = (self.writer.sealer.stream().clone(), self.writer.sealer.epoch());
+        match self.core.renew(&self.writer.sealer, wall, now, random_bytes()) {
+            None => self.writer.refuse_waiting(&degraded()),
+            Some(Err(error)) => {
+                tracing::error!(%stream, %error, "the journal does not take a new epoch: messages are refused until it does");
+                self.writer.refuse_waiting(&PublishError::NotStored(error.to_string()));
+            }
+            Some(Ok((sealer, kept))) => {
+                let epoch = sealer.epoch();
+                if let Err(error) = self.slot.begin(epoch) {
+                    tracing::warn!(%stream, %error, "saving the epoch");
+                }
+                if let Err(error) = self.slot.renewal_done() {
+                    tracing::warn!(%stream, %error, "no wish for a new epoch can be followed any more");
+                    self.wish_at = u64::MAX;
+                }
+                self.writer.go_on_in(sealer, kept);
+                self.send_genesis();
+                self.writer.shared.counts.renewed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%stream, %before, %epoch, "a new epoch has begun");
+            }
+        }
+        self.count();
     }
 
     /// Seals what is due, and has it stored, shown and answered.
@@ -116,6 +204,11 @@ impl Direct {
         })
     }
 
+    fn count(&self) {
+        let metrics = self.core.metrics();
+        *self.writer.shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
+    }
+
     fn end(mut self) {
         // The disk gets one more chance before the last words.
         self.show_owed(u64::MAX);
@@ -170,8 +263,10 @@ impl Outside for Everybody<'_> {
             let stream = writer.sealer.stream();
             tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
         }
-        let retries = self.retries.drain(..).map(|Retry { i, msg_id, answer }| (i, msg_id, answer));
-        for (i, msg_id, answer) in self.waiting.drain(..).chain(retries) {
+        let waiting = self.waiting.drain(..).map(|(i, msg_id, answer)| (epoch, i, msg_id, answer));
+        let retries = self.retries.drain(..);
+        let retries = retries.map(|retry| (retry.epoch, retry.i, retry.msg_id, retry.answer));
+        for (epoch, i, msg_id, answer) in waiting.chain(retries) {
             let result = match published {
                 Ok(()) => Ok(writer.shared.receipt(epoch, i, msg_id, None)),
                 Err(error) => Err(PublishError::NotStored(error.to_string())),
@@ -184,10 +279,10 @@ impl Outside for Everybody<'_> {
 fn send(outlet: &mut dyn Outlet, writer: &Writer, wire: &Wire) {
     if !outlet.send(wire) {
         let left_out = &writer.shared.counts.left_out;
-        if left_out.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+        if left_out.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 stream = %writer.sealer.stream(),
-                "a subscriber is too slow: messages are sent without it, and it will see a gap"
+                "a subscriber is too slow: messages are sent without it, and it has to fetch them"
             );
         }
     }

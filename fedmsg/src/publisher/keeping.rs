@@ -1,7 +1,7 @@
 //! What a publisher of level `local` keeps: its journal, and what the disk did not take.
 
 use crate::envelope::{Epoch, Wire};
-use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered};
+use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered, Reader};
 use crate::keys::KeyId;
 use crate::merkle::Leaf;
 use crate::record::{After, Genesis, Level};
@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 
 /// How often retention is looked at, and how long a disk that failed is left alone, in milliseconds.
 const TRIM_MS: u64 = 60_000;
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 
 /// The journal of a publisher.
 #[derive(Debug)]
@@ -76,14 +76,21 @@ impl Keeping {
         self.journal.newest_epoch()
     }
 
-    /// A new epoch begins with this record.
+    /// A new epoch begins with this record. What the disk owes of the one before is given up with it.
     pub(super) fn begin(
         &mut self,
         epoch: Epoch,
         genesis: &Wire,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        self.journal.begin_epoch(epoch, genesis, now)
+        self.journal.begin_epoch(epoch, genesis, now)?;
+        self.owed.clear();
+        Ok(())
+    }
+
+    /// Whether this is a record that the disk owes: nobody has seen it from here, but whoever reads the files.
+    pub(super) fn owes(&self, i: u64, leaf: Leaf) -> bool {
+        self.owed.iter().any(|sealed| (sealed.i, sealed.leaf) == (i, leaf))
     }
 
     /// Whether the disk owes an answer: until it gives one, nothing can be published.
@@ -158,6 +165,11 @@ impl Keeping {
     /// How far the journal is on disk, for those who read it in this process.
     pub(super) fn mark(&self) -> Mark {
         self.journal.mark()
+    }
+
+    /// A reader of what is on disk.
+    pub(super) fn reader(&self) -> Reader {
+        self.journal.reader()
     }
 
     pub(super) fn metrics(&self) -> JournalMetrics {

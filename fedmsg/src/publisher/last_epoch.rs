@@ -35,7 +35,8 @@ pub fn before(disk: &dyn Disk, slot: &Path) -> (After, Leaf, Option<Epoch>) {
     let bytes = match read(disk, &path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return (After::Nothing, Leaf::NONE, None);
+            // A new slot, or one whose folder was wiped: that nothing was before cannot be known from here.
+            return (After::Unknown, Leaf::NONE, None);
         }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "reading the last epoch");
@@ -101,7 +102,7 @@ mod tests {
         let mut seen = Vec::new();
         for (call, seed) in (0..10).flat_map(|call| (0..20).map(move |seed| (call, seed))) {
             let disk = MemoryDisk::new();
-            assert_eq!(before(&disk, slot), (After::Nothing, Leaf::NONE, None));
+            assert_eq!(before(&disk, slot), (After::Unknown, Leaf::NONE, None));
             end(&disk, slot, epoch(1), 7, Leaf([7; 32])).expect("written");
             assert_eq!(before(&disk, slot), old);
             let (call, kind) = (disk.calls() + call, FaultKind::Crash);

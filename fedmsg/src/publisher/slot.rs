@@ -12,6 +12,9 @@ use crate::journal::OsDisk;
 use crate::merkle::Leaf;
 use crate::record::After;
 
+/// A file in the folder of a slot: its operator wants a new epoch.
+pub(super) const RENEW: &str = "renew";
+
 /// A slot that this process holds until it is dropped.
 #[derive(Debug)]
 pub(super) struct SlotLock {
@@ -35,7 +38,7 @@ impl SlotLock {
         identity: &Identity,
         index: usize,
     ) -> Result<SlotLock, SlotError> {
-        let folder = state.join("streams").join(identity.as_str()).join(index.to_string());
+        let folder = folder(state, identity, &index.to_string());
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| SlotError::Io(path, error)
@@ -80,6 +83,19 @@ impl SlotLock {
         self.folder.join("journal")
     }
 
+    /// Whether the operator wants a new epoch.
+    pub(super) fn is_renewal_wanted(&self) -> bool {
+        self.folder.join(RENEW).exists()
+    }
+
+    /// The new epoch has begun. When this fails, the wish stands, and must not be followed again and again.
+    pub(super) fn renewal_done(&self) -> std::io::Result<()> {
+        match fs::remove_file(self.folder.join(RENEW)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// An epoch begins: until it ends cleanly, how far it went is not known.
     pub(super) fn begin(&self, epoch: Epoch) -> std::io::Result<()> {
         last_epoch::begin(&OsDisk, &self.folder, epoch)
@@ -89,6 +105,11 @@ impl SlotLock {
     pub(super) fn end(&self, epoch: Epoch, last: u64, leaf: Leaf) -> std::io::Result<()> {
         last_epoch::end(&OsDisk, &self.folder, epoch, last, leaf)
     }
+}
+
+/// The folder of a slot.
+pub(super) fn folder(state: &Path, identity: &Identity, slot: &str) -> PathBuf {
+    state.join("streams").join(identity.as_str()).join(slot)
 }
 
 #[cfg(test)]
@@ -102,7 +123,7 @@ mod tests {
         let epoch = Epoch::parse("0192f0c1-7d2e-7000-8000-000000000001").expect("epoch");
         let leaf = Leaf([7; 32]);
         let slot = SlotLock::take(state.path(), &identity, 0).expect("free");
-        assert_eq!(slot.before(), (After::Nothing, Leaf::NONE, None));
+        assert_eq!(slot.before(), (After::Unknown, Leaf::NONE, None));
         let held = SlotLock::take(state.path(), &identity, 0).expect_err("held");
         assert!(matches!(held, SlotError::Held(pid) if pid == std::process::id().to_string()));
         SlotLock::take(state.path(), &identity, 1).expect("another slot is free");

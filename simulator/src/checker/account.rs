@@ -166,7 +166,8 @@ impl Account {
         let open = std::mem::take(&mut self.open);
         let still = |at: &usize| {
             let (position, leaf) = acknowledged[*at];
-            !self.has(position, leaf) && !self.is_excused(position, leaf, &fates[position.0], readable)
+            !self.has(position, leaf)
+                && !self.is_excused(position, leaf, &fates[position.0], readable)
         };
         self.open = open.into_iter().filter(still).collect();
         self.open.first().map(|at| acknowledged[*at].0)

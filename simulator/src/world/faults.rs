@@ -132,8 +132,11 @@ impl World {
     fn damage(&mut self, host: usize) {
         let disk = self.hosts[host].disk.clone();
         let is_segment = |path: &std::path::Path| path.extension().is_some_and(|e| e == "seg");
-        let files: Vec<_> =
-            disk.files().into_iter().filter(|(path, length)| is_segment(path) && *length > 0).collect();
+        let files: Vec<_> = disk
+            .files()
+            .into_iter()
+            .filter(|(path, length)| is_segment(path) && *length > 0)
+            .collect();
         if files.is_empty() || self.hosts[host].is_down {
             return;
         }
@@ -165,7 +168,9 @@ impl World {
         let mut host = host_of(worker);
         match attack {
             Attack::Changed => wire.envelope = changed(&wire.envelope),
-            Attack::Retopiced => wire.topic = b"org.example.dev.bodhi.other.event".as_slice().into(),
+            Attack::Retopiced => {
+                wire.topic = b"org.example.dev.bodhi.other.event".as_slice().into()
+            }
             Attack::Misplaced => host = (host + 1) % HOSTS,
             Attack::Again => {}
             Attack::Stranger => wire = self.forged(worker, Cast::get().stranger.clone()),
@@ -190,8 +195,7 @@ impl World {
         let epoch = running.map_or(Epoch::next(wall, [1; 10], None), |running| running.epoch());
         let before = (After::Nothing, Leaf::NONE);
         let stream = cast.stream(worker).clone();
-        let (mut sealer, _) =
-            Sealer::open_epoch(key, stream, epoch, before, Level::Local, wall);
+        let (mut sealer, _) = Sealer::open_epoch(key, stream, epoch, before, Level::Local, wall);
         let identity = &cast.services[host_of(worker)].identity;
         let draft = Draft::new(format!("{}.thing.event", identity.service()));
         let trust = cast.trust(&[Known::ALL; HOSTS]);

@@ -123,7 +123,7 @@ impl World {
         let Some(running) = &mut process.worker else { return };
         let shows = process.doom.map(|(shows, _)| shows);
         let mut deeds = Vec::new();
-        let lives = running.step(wall, self.now, shows, &mut deeds);
+        let lives = running.step(wall, self.now, shows, &mut self.random, &mut deeds);
         let next = running.pause_until();
         self.do_all(worker, deeds);
         self.look_at_power(host);
@@ -140,7 +140,12 @@ impl World {
         self.do_of(worker, epoch, deeds);
     }
 
-    pub(super) fn do_of(&mut self, worker: usize, epoch: fedmsg::envelope::Epoch, deeds: Vec<Deed>) {
+    pub(super) fn do_of(
+        &mut self,
+        worker: usize,
+        epoch: fedmsg::envelope::Epoch,
+        deeds: Vec<Deed>,
+    ) {
         for deed in deeds {
             match deed {
                 Deed::Sealed(sealed) => self.checker.sealed((worker, epoch, sealed.i), sealed.leaf),
@@ -176,6 +181,14 @@ impl World {
                     });
                 }
                 Deed::Refused(count) => self.counts.refused += count,
+                Deed::Renews => {
+                    self.counts.renewals += 1;
+                    let verdict = self.checker.renews(worker);
+                    self.wrong(verdict);
+                    self.trace.note(self.now, &[9, worker as u64], || {
+                        format!("{} will begin a new epoch", Cast::get().stream(worker))
+                    });
+                }
             }
         }
     }

@@ -164,6 +164,9 @@ impl World {
         let Some(running) = &mut self.processes[worker].worker else { return };
         let peer = Bytes::copy_from_slice(&[reader as u8, life as u8]);
         let answers = running.answer(&peer, &frames, self.now);
+        if running.pause_until() == 0 {
+            self.work_at(worker, self.now);
+        }
         self.look_at_power(host_of(worker));
         if self.hosts[host_of(worker)].is_down {
             return;
@@ -196,7 +199,9 @@ impl World {
                 answers.truncate(1);
                 answers.iter_mut().for_each(deny);
             }
-            Lie::Hides if gives => answers.retain(|answer| !matches!(answer.reply, Reply::Msg { .. })),
+            Lie::Hides if gives => {
+                answers.retain(|answer| !matches!(answer.reply, Reply::Msg { .. }))
+            }
             Lie::Forges | Lie::Shuffles => {
                 let other = self.overheard.front().map(|(_, wire)| wire.clone());
                 for answer in &mut answers {
