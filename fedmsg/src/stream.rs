@@ -278,8 +278,7 @@ impl Stream {
                     )),
                     [],
                 ) => {
-                    // Nobody has anything of it: it is taken from its beginning, when it comes.
-                    self.begin = None;
+                    self.begin_unknown();
                 }
                 (Some((Begin::Earliest, _)), [oldest, ..]) => {
                     self.begin_at(oldest.epoch, oldest.first.max(1));

@@ -198,7 +198,8 @@ impl Checker {
         for i in from..=to {
             let position = (worker, epoch, i);
             let unheld = reason == LostReason::NoHolder && fate.unheld;
-            if !unheld && readable(position).is_some() {
+            // What was put back to an earlier state may have been gone when it was asked for.
+            if !unheld && !fate.set_back && readable(position).is_some() {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
             // What a crash left on the disk of what was never shown counts from the restart on.

@@ -23,6 +23,8 @@ pub(super) struct Current {
     genesis: Option<Leaf>,
     /// The time of the newest record that said how far the stream is.
     time: Timestamp,
+    /// The position is that of a refused message, whose time nobody has read: what is behind it may be old.
+    untimed: bool,
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
@@ -68,6 +70,7 @@ impl Current {
             leaf: base.leaf,
             genesis: base.genesis,
             time: base.time,
+            untimed: false,
             held: Held::default(),
             ahead: None,
             recent: VecDeque::new(),
@@ -164,6 +167,7 @@ impl Current {
             return;
         }
         self.move_to(place.i, Some(place.leaf));
+        self.untimed = item.message.is_none();
         if let Some(message) = item.message {
             self.time = self.time.max(message.timestamp());
             self.prove_by(message.wire());
@@ -207,7 +211,7 @@ impl Current {
             // A late one shows less than we have, but is also older than what we have. The last words of an
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
-            if message.timestamp() > self.time && beat.state == State::Open {
+            if message.timestamp() > self.time && beat.state == State::Open && !self.untimed {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -216,6 +220,7 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.time = self.time.max(message.timestamp());
+        self.untimed = false;
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);

@@ -204,7 +204,8 @@ impl Account {
             // said; of what is gone with the earlier state nobody knows any more.
             let held_back = self.forked.iter().any(|(w, forked)| *w == worker && *forked >= epoch);
             let stale = self.stale.contains(&position);
-            return held_back || stale || readable(position) != Some(leaf);
+            let told = held_back || stale || self.unproven[worker];
+            return told || readable(position) != Some(leaf);
         }
         // Nothing shows what stood behind the last number that is there.
         let last = self.last[worker].is_none_or(|last| (last.epoch, last.i) < (epoch, i));
