@@ -300,7 +300,7 @@ impl Direct {
     }
 
     fn count(&self) {
-        let metrics = self.keeping.as_ref().map(Keeping::metrics);
+        let metrics = self.keeping.as_ref().map(|keeping| keeping.metrics(Clock::wall()));
         *self.writer.shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 
