@@ -96,7 +96,8 @@ impl Holders for Followed {
     }
 
     fn all(&self) -> Vec<Endpoint> {
-        let mut all: Vec<_> = self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
+        let mut all: Vec<_> =
+            self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
         all.sort();
         all.dedup();
         all
@@ -301,7 +302,13 @@ impl Reception {
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
     }
 
-    fn reject(&mut self, reason: Rejection, detail: Option<String>, endpoint: Identity, wire: Wire) {
+    fn reject(
+        &mut self,
+        reason: Rejection,
+        detail: Option<String>,
+        endpoint: Identity,
+        wire: Wire,
+    ) {
         self.rejections.count(reason);
         self.events.extend(self.sequencer.drain());
         let refused = Refused { reason, detail, wire, stream: None, key: None, place: None };
@@ -381,7 +388,8 @@ impl Reception {
         wall: Timestamp,
     ) {
         if let (Some(wire), Some(holder)) = (heartbeat, holder) {
-            let fetched = Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
+            let fetched =
+                Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
             match self.opener.open(&wire) {
                 Ok(verified)
                     if verified.stream() == stream
@@ -399,13 +407,7 @@ impl Reception {
     }
 
     /// Takes records that a holder gave.
-    fn records(
-        &mut self,
-        asked: &Fetched,
-        records: Vec<(u64, Wire)>,
-        now: u64,
-        wall: Timestamp,
-    ) {
+    fn records(&mut self, asked: &Fetched, records: Vec<(u64, Wire)>, now: u64, wall: Timestamp) {
         let (numbers, wires): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let opened = self.opener.open_run(&wires);
         for (i, opened) in numbers.into_iter().zip(opened) {

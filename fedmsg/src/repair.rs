@@ -307,7 +307,8 @@ impl Repair {
     pub fn tick(&mut self, now: u64) {
         let late = |flight: &Flight| now.saturating_sub(flight.since) >= ASK_MS_MAX;
         let late: Vec<_> = self.flights.iter().filter(|(_, flight)| late(flight)).collect();
-        let late: Vec<_> = late.into_iter().map(|(id, flight)| (*id, flight.holder.clone())).collect();
+        let late: Vec<_> =
+            late.into_iter().map(|(id, flight)| (*id, flight.holder.clone())).collect();
         for (id, holder) in late {
             self.counts.timeouts += 1;
             self.fail(id, &holder, "it did not answer in time", now);
@@ -573,7 +574,8 @@ impl Repair {
                 tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
                 return self.make_ready(&stream);
             }
-            let at = holders.iter().filter(open).filter_map(|holder| self.moods.until(holder)).min();
+            let at =
+                holders.iter().filter(open).filter_map(|holder| self.moods.until(holder)).min();
             let at = at.unwrap_or(now + ASK_MS_MAX).clamp(now + 1, now + ASK_MS_MAX);
             self.timers.insert((at, stream));
             return;
@@ -588,7 +590,14 @@ impl Repair {
         self.send(holder.clone(), Some(stream), ask, from, now);
     }
 
-    fn send(&mut self, holder: Endpoint, stream: Option<StreamName>, ask: Ask, next: u64, now: u64) {
+    fn send(
+        &mut self,
+        holder: Endpoint,
+        stream: Option<StreamName>,
+        ask: Ask,
+        next: u64,
+        now: u64,
+    ) {
         self.last_id += 1;
         self.counts.requests += 1;
         let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");

@@ -303,9 +303,8 @@ impl Stream {
             current.want_rest(&self.name, now, sink);
         }
         let (current, first) = (current.epoch, self.pending.keys().next().copied());
-        let behind = |range: &&Range| {
-            range.epoch > current && first.is_none_or(|first| range.epoch < first)
-        };
+        let behind =
+            |range: &&Range| range.epoch > current && first.is_none_or(|first| range.epoch < first);
         match epochs.iter().find(behind) {
             Some(range) => {
                 let what = What::Genesis { epoch: range.epoch };

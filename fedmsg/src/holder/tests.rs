@@ -182,7 +182,10 @@ fn damage_ends_an_answer_and_is_named_number_by_number() {
 #[test]
 fn a_damaged_genesis_record_is_taken_from_where_it_still_stands() {
     let mut damaged = Small { damage: vec![(0, 1)], ..Small::default() };
-    assert_eq!(short(&answer(&mut damaged, get(0, 5, 9, &[]))), "gone 0 damaged, gone 1 damaged, end 1 more");
+    assert_eq!(
+        short(&answer(&mut damaged, get(0, 5, 9, &[]))),
+        "gone 0 damaged, gone 1 damaged, end 1 more"
+    );
     damaged.genesis = Some(wire(0, 9));
     assert_eq!(short(&answer(&mut damaged, get(0, 5, 9, &[]))), "0, end 0 more");
     assert_eq!(short(&answer(&mut damaged, get(0, 0, 9, &[]))), "0, end 0");

@@ -87,13 +87,7 @@ impl Current {
     }
 
     /// Takes a record that waited while the base was looked for.
-    pub(super) fn waited(
-        &mut self,
-        name: &StreamName,
-        item: Item,
-        resumed: bool,
-        sink: &mut Sink,
-    ) {
+    pub(super) fn waited(&mut self, name: &StreamName, item: Item, resumed: bool, sink: &mut Sink) {
         let i = item.place.i;
         if i < self.next && resumed {
             sink.counts.late += 1;
@@ -327,12 +321,7 @@ impl Current {
     }
 
     /// No holder has these numbers, as far as they are still missing.
-    pub(super) fn absent(
-        &mut self,
-        name: &StreamName,
-        (from, to): (u64, u64),
-        sink: &mut Sink,
-    ) {
+    pub(super) fn absent(&mut self, name: &StreamName, (from, to): (u64, u64), sink: &mut Sink) {
         if from > self.next || to < self.next || self.forked {
             return;
         }

@@ -114,7 +114,8 @@ fn an_epoch_whose_genesis_was_missed_is_tied_to_the_one_before() {
 
 fn beginning(begin: Begin, holders: usize) -> (World, Writer) {
     let (mut writer, genesis) = Writer::new();
-    let mut world = World::with(holders, |reception| reception.set_beginning(move |_| begin, 1_000));
+    let mut world =
+        World::with(holders, |reception| reception.set_beginning(move |_| begin, 1_000));
     let sealed = writer.seal(10);
     world.keep([&genesis], 1);
     world.keep(&sealed, 1);
@@ -128,10 +129,7 @@ fn a_stream_that_says_nothing_is_found_and_read_from_where_it_is_to_begin() {
         (Begin::Last(3), format!("live 8 {}", fetched(8, 10))),
         (Begin::Last(99), format!("live 1 {}", fetched(1, 10))),
         (Begin::Since(at(7)), format!("live 7 {}", fetched(7, 10))),
-        (
-            Begin::At { epoch: epoch(1), next: 5, leaf: None },
-            format!("live 5 {}", fetched(5, 10)),
-        ),
+        (Begin::At { epoch: epoch(1), next: 5, leaf: None }, format!("live 5 {}", fetched(5, 10))),
     ] {
         let (mut world, _) = beginning(begin, 1);
         world.pass(2_000);

@@ -5,7 +5,8 @@ use crate::world::Mode;
 
 #[test]
 fn the_next_holder_helps_where_the_first_cannot() {
-    for mode in [Mode::Down, Mode::Silent, Mode::Torn, Mode::Hiding, Mode::Forging, Mode::Shuffling] {
+    for mode in [Mode::Down, Mode::Silent, Mode::Torn, Mode::Hiding, Mode::Forging, Mode::Shuffling]
+    {
         let (mut world, mut writer) = following(2);
         let sealed = writer.seal(5);
         world.keep(&sealed, 1);

@@ -77,8 +77,11 @@ fn what_finds_no_room_behind_a_hole_is_fetched_with_it() {
     world.says("");
     world.hosts[0].mode = Mode::Up;
     world.pass(5_000);
-    let numbers: Vec<u64> =
-        world.words.iter().map(|word| word.trim_start_matches('+').parse().expect("a number")).collect();
+    let numbers: Vec<u64> = world
+        .words
+        .iter()
+        .map(|word| word.trim_start_matches('+').parse().expect("a number"))
+        .collect();
     assert!(numbers.iter().copied().eq(1..=count as u64), "everything, once, in order");
     let (counts, _) = world.reception.sequence_counts();
     assert!(counts.released > 0 && counts.lost == 0, "{counts:?}");
@@ -94,8 +97,11 @@ fn live_messages_go_on_while_a_long_way_is_caught_up() {
         world.pass(50);
     }
     world.pass(500);
-    let numbers: Vec<u64> =
-        world.words.iter().map(|word| word.trim_start_matches('+').parse().expect("a number")).collect();
+    let numbers: Vec<u64> = world
+        .words
+        .iter()
+        .map(|word| word.trim_start_matches('+').parse().expect("a number"))
+        .collect();
     assert!(numbers.iter().copied().eq(1..=5_000), "everything, once, in order");
 }
 

@@ -144,7 +144,11 @@ impl World {
     pub fn keep<'a>(&mut self, records: impl IntoIterator<Item = &'a Sealed> + Clone, n: u64) {
         for host in &mut self.hosts {
             for record in records.clone() {
-                host.shelf.epochs.entry(epoch(n)).or_default().insert(record.i, record.wire.clone());
+                host.shelf
+                    .epochs
+                    .entry(epoch(n))
+                    .or_default()
+                    .insert(record.i, record.wire.clone());
             }
         }
     }
@@ -237,7 +241,9 @@ impl World {
                 Event::Late(message) => format!("late:{}", message.i()),
                 Event::Unfetched(gone) => format!("unfetched:{}", gone.i),
                 Event::Stale(message) => format!("stale:{}", message.i()),
-                Event::Lost(lost) => format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name()),
+                Event::Lost(lost) => {
+                    format!("lost:{}-{}:{}", lost.from, lost.to, lost.reason.name())
+                }
                 Event::Fork(fork) => match fork.kind {
                     ForkKind::Rewound => format!("rewound:{}", fork.i),
                     kind => format!("{kind}:{}", fork.i),
@@ -329,7 +335,8 @@ impl Holdings for Shelf {
 
     fn heads(&mut self) -> Vec<Spot> {
         let stream = StreamName::parse(STREAM).expect("stream");
-        let spot = |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
+        let spot =
+            |epoch: &Epoch| Some(Spot { stream, epoch: *epoch, i: self.range(*epoch)?.last });
         self.epochs.keys().next_back().and_then(spot).into_iter().collect()
     }
 
