@@ -117,6 +117,11 @@ impl Program {
         self.child.wait().expect("dead");
     }
 
+    /// What it wrote to stdout before it died, as far as nobody took it; the last line may be cut off.
+    pub fn last_lines(&mut self) -> Vec<String> {
+        self.rest(Pipe::Out)
+    }
+
     /// Waits for the end: the exit code, and the lines of stdout and of stderr that nobody took.
     pub fn end(&mut self) -> (i32, Vec<String>, Vec<String>) {
         self.stdin = None;
