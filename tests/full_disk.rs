@@ -74,6 +74,21 @@ impl Filling<'_> {
         Program::start(publisher)
     }
 
+    /// Kills the publisher and starts it again, which may need room: a torn record at the end of a journal means a new
+    /// epoch. Says whether it runs; if not, it said why.
+    fn starts_again(&mut self) -> bool {
+        self.publisher.kill();
+        self.publisher = Filling::start(self.bus);
+        let Some(ready) = self.publisher.line_or_end() else {
+            let (code, _, errors) = self.publisher.end();
+            let said = errors.join(" ");
+            assert!(code == 1 && said.contains("No space left"), "{said}");
+            return false;
+        };
+        assert!(ready.starts_with("ready app.one/0 "), "{ready}");
+        true
+    }
+
     /// Publishes some messages; those that failed, with what was said.
     fn publish(&mut self, count: u64) -> Vec<String> {
         self.tags += 1;
@@ -140,14 +155,13 @@ fn a_full_disk_under_a_journal_is_told_and_survived() {
     for round in 1..=rounds.count {
         filling.fill();
         filling.compare();
-        // Every other time it dies while the disk is full, and starts again there.
-        if round % 2 == 0 {
-            filling.publisher.kill();
-            filling.publisher = Filling::start(&bus);
-            let ready = filling.publisher.line();
-            assert!(ready.starts_with("ready app.one/0 "), "{ready}");
-        }
+        // Every other time it dies while the disk is full, and starts again.
+        let dies = round % 2 == 0;
+        let started = dies && filling.starts_again();
         disk.make_room();
+        if dies && !started {
+            assert!(filling.starts_again(), "there is room");
+        }
         filling.goes_on();
         rounds.progress(round, &format!("{} acknowledged", filling.acknowledged.len()));
     }

@@ -70,6 +70,15 @@ impl Program {
         self.find(Pipe::Out, "a line", |_| true)
     }
 
+    /// The next line of stdout, or nothing when it has ended.
+    pub fn line_or_end(&mut self) -> Option<String> {
+        match self.out.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => self.fail("a line, or the end"),
+        }
+    }
+
     /// The next line of stdout, as JSON.
     pub fn json(&mut self) -> Value {
         let line = self.line();
