@@ -5,6 +5,7 @@ pub mod kept;
 mod needs;
 mod peer;
 mod program;
+pub mod proxy;
 mod rounds;
 pub mod trace;
 pub mod witness;
