@@ -49,6 +49,8 @@ fn bytes_pass_in_both_directions_and_an_end_is_passed_on() {
     let (proxy, _listener, mut near, mut far) = connected();
     carries(&mut near, &mut far, "question");
     carries(&mut far, &mut near, "answer");
+    proxy.wait_passed(Way::Up, 8);
+    proxy.wait_passed(Way::Down, 6);
     assert_eq!((proxy.passed(Way::Up), proxy.passed(Way::Down)), (8, 6));
     far.shutdown(std::net::Shutdown::Write).expect("half closed");
     assert_eq!(rest(&mut near), (Vec::new(), None));

@@ -101,7 +101,8 @@ impl Proxy {
         self.set_both(Mode::Pass);
     }
 
-    /// The bytes that passed in this direction so far, in all connections together.
+    /// The bytes that passed in this direction so far, in all connections together. They count a moment after they
+    /// can be read: [`wait_passed`](Proxy::wait_passed) waits for that.
     pub fn passed(&self, way: Way) -> u64 {
         self.shared.lock().passed[way as usize]
     }
