@@ -93,7 +93,7 @@ impl Filling<'_> {
     fn publish(&mut self, count: u64) -> Vec<String> {
         self.tags += 1;
         let tag = format!("t{}", self.tags);
-        self.publisher.tell(&format!("many {count} app.n {tag} {BYTES}"));
+        self.publisher.tell(&format!("each {count} app.n {tag} {BYTES}"));
         let mut failed = Vec::new();
         for n in 1..=count {
             let line = self.publisher.line();

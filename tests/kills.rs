@@ -34,7 +34,7 @@ fn round(bus: &Bus, number: u64, rounds: &mut Rounds) -> Vec<(Place, u64)> {
     }
     let ready = publisher.line();
     assert!(ready.starts_with("ready app.one/0 ") && ready.ends_with(" direct"), "{ready}");
-    publisher.tell(&format!("many 1000000 app.n round{number} {BYTES}"));
+    publisher.tell(&format!("each 1000000 app.n round{number} {BYTES}"));
     let answers = 1 + rounds.chance(ANSWERS_MAX);
     let mut lines: Vec<String> = (0..answers).map(|_| publisher.line()).collect();
     publisher.kill();

@@ -22,7 +22,7 @@ fn run(bus: &Bus) -> Vec<Call> {
     assert!(ready.starts_with("ready app.one/0 ") && ready.ends_with(" direct"), "{ready}");
     let mut tail = bus.tail(&["--format", "%i"]);
     assert_eq!(publisher.ask("subscribers 1"), "subscribers true");
-    publisher.tell(&format!("many {MANY} app.n strace {BYTES}"));
+    publisher.tell(&format!("each {MANY} app.n strace {BYTES}"));
     for i in 1..=MANY {
         let sent = publisher.line();
         assert!(sent.ends_with(&format!(" {i} -")), "{sent}");

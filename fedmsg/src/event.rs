@@ -35,10 +35,31 @@ pub enum Event {
     Internal(Message),
     /// A stream has its first position here, or goes on in another epoch.
     Epoch(EpochChange),
+    /// The past was read, as far as it was asked for; what follows is the present.
+    CaughtUp(CaughtUp),
     /// An endpoint came or went; each change is said once.
     Endpoint(EndpointChange),
     /// The configuration was read again, or could not be.
     Config(ConfigChange),
+}
+
+impl Event {
+    /// The stream that it is about, if it is about one.
+    pub fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Event::Message(message)
+            | Event::Stale(message)
+            | Event::Late(message)
+            | Event::Internal(message) => Some(message.stream()),
+            Event::Lost(lost) => Some(&lost.stream),
+            Event::Stalled(stalled) => Some(&stalled.stream),
+            Event::Fork(fork) => Some(&fork.stream),
+            Event::Unfetched(unfetched) => Some(&unfetched.stream),
+            Event::Rejected(rejected) => rejected.stream.as_ref(),
+            Event::Epoch(change) => Some(&change.stream),
+            Event::CaughtUp(_) | Event::Endpoint(_) | Event::Config(_) => None,
+        }
+    }
 }
 
 /// A verified message, and how it came.
@@ -346,6 +367,52 @@ impl fmt::Display for EpochChange {
                 write!(f, "{stream} goes on in epoch {to}; how epoch {from} ended is not proven")
             }
         }
+    }
+}
+
+/// The past was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaughtUp {
+    /// How many streams there were.
+    pub streams: u64,
+    /// Streams that could not be read to the end: what they lack cannot be fetched now.
+    pub incomplete: Vec<StreamName>,
+    /// Services of which no holder said which streams it has.
+    pub unreachable: Vec<Identity>,
+}
+
+impl CaughtUp {
+    pub(crate) fn new(
+        (streams, incomplete): (u64, Vec<StreamName>),
+        unreachable: Vec<Identity>,
+    ) -> CaughtUp {
+        CaughtUp { streams, incomplete, unreachable }
+    }
+
+    /// Whether everything was read.
+    pub fn is_complete(&self) -> bool {
+        self.incomplete.is_empty() && self.unreachable.is_empty()
+    }
+}
+
+impl fmt::Display for CaughtUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CaughtUp { streams, incomplete, unreachable } = self;
+        write!(f, "the past of {streams} streams was read")?;
+        if !incomplete.is_empty() {
+            let first = &incomplete[0];
+            write!(f, "; {} could not be read to the end, {first} among them", incomplete.len())?;
+        }
+        if !unreachable.is_empty() {
+            let first = &unreachable[0];
+            write!(
+                f,
+                "; of {} services no replay address answers, {first} among them",
+                unreachable.len()
+            )?;
+        }
+        Ok(())
     }
 }
 

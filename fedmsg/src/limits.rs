@@ -68,6 +68,16 @@ pub const STALL_MS: u64 = 10_000;
 /// How long, in milliseconds, it is waited for holders that are silent where one has answered and nothing
 /// signed shows that there is more to have.
 pub const SOFT_MS: u64 = 30_000;
+/// Bytes of messages that wait for their turn while the past of several streams is merged.
+pub const HISTORY_BYTES: u64 = 32 << 20;
+/// How long, in milliseconds, holders are waited for that do not say which streams they have.
+pub const LISTING_MS: u64 = 5_000;
+/// The same where another holder of the same service has said so.
+pub const LISTING_SIBLINGS_MS: u64 = 1_000;
+/// Longest record that a reader keeps of each stream, to show it to a publisher that was set back.
+pub const PROOF_BYTES_MAX: usize = 4_096;
+/// Holders that are shown such a record.
+pub const SHOWN_HOLDERS_MAX: usize = 4;
 /// Separate spans of numbers in one search; further ones are joined to their neighbour.
 pub const ABSENT_SPANS_MAX: usize = 1_024;
 /// A stream that was silent for this time, in milliseconds, is asked for: three heartbeats are missing.

@@ -8,101 +8,29 @@
 //!               └──> asks
 //! ```
 
+mod fetched;
+mod past;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::EndpointEntry;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
-use crate::event::{Event, Message, Rejected, Stalled, Unfetched};
-use crate::frames::Range;
-use crate::identity::{Identity, Slot, StreamName};
-use crate::limits::STREAMS_MAX;
+use crate::event::{Event, Message, Rejected};
+use crate::followed::Followed;
+use crate::frames::Word;
+use crate::history::{History, Order};
+use crate::identity::{Identity, StreamName};
 use crate::need::{Need, What};
-use crate::open::{Opener, Place, Record, Refused, Verified};
+use crate::open::{Opener, Record, Refused, Verified};
 use crate::rejection::{Rejection, RejectionCounters};
-use crate::repair::{Found, Holders, Repair, RepairCounts};
+use crate::repair::{Holders, Repair, RepairCounts};
 use crate::sequence::{Begin, Sequencer};
 use crate::stream::SequenceCounts;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
-
-/// The endpoints that a reader follows, and what follows from them: who may carry what, and who holds what.
-#[derive(Debug, Default)]
-pub struct Followed {
-    entries: BTreeMap<Identity, EndpointEntry>,
-    /// The replay addresses of each identity, once for each of its slots: the slot's own first.
-    holders: BTreeMap<Identity, Vec<Vec<Endpoint>>>,
-}
-
-impl Followed {
-    /// These endpoints.
-    pub fn new(entries: impl IntoIterator<Item = EndpointEntry>) -> Followed {
-        let entries = entries.into_iter().map(|entry| (entry.identity.clone(), entry));
-        let entries: BTreeMap<_, _> = entries.collect();
-        let holders = entries.iter().map(|(identity, entry)| {
-            let slots = entry.replay.len().max(1);
-            let turned = |slot: usize| {
-                let mut replay = entry.replay.clone();
-                // A process serves all journals of its host: whoever has another slot may help, too.
-                if slot < replay.len() {
-                    replay[..=slot].rotate_right(1);
-                }
-                replay
-            };
-            (identity.clone(), (0..slots).map(turned).collect())
-        });
-        let holders = holders.collect();
-        Followed { entries, holders }
-    }
-
-    /// The endpoint of an identity, where it is followed.
-    pub fn entry(&self, identity: &Identity) -> Option<&EndpointEntry> {
-        self.entries.get(identity)
-    }
-
-    /// All endpoints.
-    pub fn entries(&self) -> impl Iterator<Item = &EndpointEntry> {
-        self.entries.values()
-    }
-
-    /// An endpoint sends its own streams, and others only as far as `carries` says.
-    fn may_carry(&self, verified: &Verified, endpoint: &Identity) -> bool {
-        if verified.signer() == endpoint {
-            return true;
-        }
-        let Some(entry) = self.entries.get(endpoint) else { return false };
-        match verified.record() {
-            Record::Message => {
-                let topic = verified.topic().as_str();
-                entry.carries.iter().any(|pattern| pattern.matches(topic))
-            }
-            // What a stream says of itself goes with its messages.
-            Record::Genesis(_) | Record::Heartbeat(_) => !entry.carries.is_empty(),
-        }
-    }
-}
-
-impl Holders for Followed {
-    fn of(&self, stream: &StreamName) -> &[Endpoint] {
-        let Some(slots) = self.holders.get(stream.identity()) else { return &[] };
-        let slot = match stream.slot() {
-            Slot::Index(index) => usize::from(index),
-            Slot::Unique(_) => 0,
-        };
-        slots.get(slot).or(slots.first()).map_or(&[], Vec::as_slice)
-    }
-
-    fn all(&self) -> Vec<Endpoint> {
-        let mut all: Vec<_> =
-            self.entries.values().flat_map(|entry| &entry.replay).cloned().collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-}
 
 /// What a reader has taken in, and what it made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +40,8 @@ pub struct ReceptionCounts {
     pub received: u64,
     /// What of it was verified.
     pub verified: u64,
+    /// Messages that came while the past was read, and are fetched after it.
+    pub left_to_replay: u64,
 }
 
 /// A reader without a thread, a socket or a clock.
@@ -125,6 +55,7 @@ pub struct Reception {
     discovered: BTreeMap<StreamName, (Epoch, u64)>,
     /// Holders that have listed all their streams.
     listed: Vec<Endpoint>,
+    history: Option<History>,
     rejections: Arc<RejectionCounters>,
     counts: ReceptionCounts,
     events: Vec<Event>,
@@ -142,6 +73,7 @@ impl Reception {
             internal: false,
             discovered: BTreeMap::new(),
             listed: Vec::new(),
+            history: None,
             rejections: Arc::default(),
             counts: ReceptionCounts::default(),
             events: Vec::new(),
@@ -168,6 +100,26 @@ impl Reception {
         self.repair.discover(now);
     }
 
+    /// Reads the past first, in this order, from where each stream is to begin: says
+    /// [`Event::CaughtUp`] when it has. To be called before anything is followed.
+    pub fn read_history(&mut self, order: Order, now: u64) {
+        self.history = Some(History::new(order, now));
+    }
+
+    /// How many streams have a past to be read, how many of them have been read, and how many messages are
+    /// to come at least; nothing when no past is being read.
+    pub fn history_left(&self) -> Option<(u64, u64, u64)> {
+        let history = self.history.as_ref()?;
+        let (streams, read) = history.streams();
+        let left = history.open_streams().map(|(stream, (epoch, last))| {
+            match self.sequencer.position(stream) {
+                Some((at, next)) if at == epoch => (last + 1).saturating_sub(next),
+                _ => last,
+            }
+        });
+        Some((streams, read, left.sum()))
+    }
+
     /// Goes on with other keys or another policy.
     pub fn set_trust(&mut self, trust: Arc<Trust>) {
         self.opener.set_trust(trust);
@@ -177,7 +129,7 @@ impl Reception {
     pub fn follow(&mut self, followed: Followed, now: u64) {
         self.followed = Arc::new(followed);
         let holders = Arc::clone(&self.followed);
-        self.sequencer.set_repairable(move |stream| !holders.of(stream).is_empty());
+        self.sequencer.set_repairable(move |stream| holders.can_repair(stream));
         self.repair.set_holders(Arc::clone(&self.followed) as Arc<dyn Holders>, now);
         self.work(now);
     }
@@ -198,6 +150,18 @@ impl Reception {
         self.repair.need(Need { stream, what: What::Single { epoch, i } }, now);
     }
 
+    /// Tells the publisher of a stream how far a named consumer is with it. Nothing is promised: it is told
+    /// again later.
+    pub fn acknowledge(
+        &mut self,
+        stream: &StreamName,
+        position: (Epoch, u64),
+        consumer: &Word,
+        now: u64,
+    ) {
+        self.repair.acknowledge(stream, position, consumer, now);
+    }
+
     /// Takes what came from endpoints.
     pub fn arrived(&mut self, from: &[Identity], wires: &[Wire], now: u64, wall: Timestamp) {
         self.counts.received += wires.len() as u64;
@@ -208,9 +172,11 @@ impl Reception {
                 Err(refused) => self.refused(*refused, endpoint.clone(), now),
             }
         }
-        for endpoint in from {
-            if let Some(entry) = self.followed.entry(endpoint).filter(|e| !e.replay.is_empty()) {
-                self.repair.awake(&entry.replay, now);
+        if self.repair.leaves_alone() {
+            for endpoint in from {
+                if let Some(entry) = self.followed.entry(endpoint) {
+                    self.repair.awake(&entry.replay, now);
+                }
             }
         }
         self.work(now);
@@ -242,6 +208,7 @@ impl Reception {
         self.repair.tick(now);
         self.take_found(now, wall);
         self.work(now);
+        self.follow_history(now);
     }
 
     /// Whether something is waited for.
@@ -251,8 +218,22 @@ impl Reception {
 
     /// What there is to say since the last call, in order.
     pub fn events(&mut self) -> std::vec::Drain<'_, Event> {
-        self.events.extend(self.sequencer.drain());
+        self.collect();
         self.events.drain(..)
+    }
+
+    /// Takes what the streams have to say; while the past is merged, each into its lane.
+    fn collect(&mut self) {
+        let merge = self.history.as_mut().filter(|history| history.order == Order::Time);
+        match merge.map(|history| &mut history.merge) {
+            None => self.events.extend(self.sequencer.drain()),
+            Some(merge) => self.events.extend(self.sequencer.drain().filter_map(|event| {
+                match event.stream().cloned() {
+                    Some(stream) => merge.push(&stream, event),
+                    None => Some(event),
+                }
+            })),
+        }
     }
 
     /// The requests to send since the last call.
@@ -281,13 +262,19 @@ impl Reception {
             self.reject(Rejection::NotCarried, None, endpoint.clone(), wire);
             return;
         }
+        let is_message = matches!(verified.record(), Record::Message);
+        if self.history.is_some() && is_message && self.sequencer.can_repair(verified.stream()) {
+            // Its turn comes after the past: it is fetched then.
+            self.counts.left_to_replay += 1;
+            return;
+        }
         self.take(Message::new(verified, endpoint.clone(), wall), now);
     }
 
     fn take(&mut self, message: Message, now: u64) {
         self.counts.verified += 1;
         if self.internal && !matches!(message.record(), Record::Message) {
-            self.events.extend(self.sequencer.drain());
+            self.collect();
             self.events.push(Event::Internal(message.clone()));
         }
         self.sequencer.take(message, now);
@@ -296,7 +283,7 @@ impl Reception {
     fn refused(&mut self, refused: Refused, endpoint: Identity, now: u64) {
         if let (Some(stream), Some(place)) = (&refused.stream, refused.place) {
             self.sequencer.use_up(stream, place, now);
-            self.events.extend(self.sequencer.drain());
+            self.collect();
         }
         self.rejections.count(refused.reason);
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
@@ -310,7 +297,7 @@ impl Reception {
         wire: Wire,
     ) {
         self.rejections.count(reason);
-        self.events.extend(self.sequencer.drain());
+        self.collect();
         let refused = Refused { reason, detail, wire, stream: None, key: None, place: None };
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
     }
@@ -320,164 +307,9 @@ impl Reception {
         for need in self.sequencer.needs() {
             self.repair.need(need, now);
         }
-    }
-
-    fn take_found(&mut self, now: u64, wall: Timestamp) {
-        loop {
-            let found: Vec<_> = self.repair.found().collect();
-            if found.is_empty() {
-                return;
-            }
-            for found in found {
-                self.take_one(found, now, wall);
-            }
-            self.sequencer.tick(now);
-            self.work(now);
+        for (stream, record) in self.sequencer.shows() {
+            self.repair.show(&stream, &record, now);
         }
-    }
-
-    fn take_one(&mut self, found: Found, now: u64, wall: Timestamp) {
-        match found {
-            Found::Records { stream, epoch, holder, records, single } => {
-                let asked = Fetched { stream, epoch, holder, single };
-                self.records(&asked, records, now, wall);
-            }
-            Found::Absent { stream, epoch, span, single: false } => {
-                self.sequencer.absent(&stream, epoch, span, now);
-            }
-            Found::Absent { stream, epoch, span: (i, _), single: true } => {
-                self.events.push(Event::Unfetched(Unfetched::new(stream, epoch, i)));
-            }
-            Found::RestOver { stream, epoch, upto } => {
-                self.sequencer.rest_over(&stream, epoch, upto, now);
-            }
-            Found::NoGenesis { stream, epoch } => self.sequencer.no_genesis(&stream, epoch, now),
-            Found::Info { stream, holder, heartbeat, epochs } => {
-                self.info(&stream, holder, heartbeat, &epochs, now, wall);
-            }
-            Found::Place { stream, epoch, i } => self.sequencer.found(&stream, epoch, i, now),
-            Found::Streams { holder, streams, complete } => {
-                for spot in streams {
-                    // Nobody speaks for streams that he is not configured to hold.
-                    if !self.followed.of(&spot.stream).contains(&holder) {
-                        continue;
-                    }
-                    let known = self.discovered.contains_key(&spot.stream);
-                    if known || self.discovered.len() < STREAMS_MAX {
-                        self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
-                        self.sequencer.begin(&spot.stream, now);
-                    }
-                }
-                if complete && !self.listed.contains(&holder) {
-                    self.listed.push(holder);
-                }
-            }
-            Found::Stuck { stream, why } => {
-                self.events.push(Event::Stalled(Stalled::new(stream, why)));
-            }
-        }
-    }
-
-    fn info(
-        &mut self,
-        stream: &StreamName,
-        holder: Option<Endpoint>,
-        heartbeat: Option<Wire>,
-        epochs: &[Range],
-        now: u64,
-        wall: Timestamp,
-    ) {
-        if let (Some(wire), Some(holder)) = (heartbeat, holder) {
-            let fetched =
-                Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
-            match self.opener.open(&wire) {
-                Ok(verified)
-                    if verified.stream() == stream
-                        && matches!(verified.record(), Record::Heartbeat(_)) =>
-                {
-                    self.take(fetched.message(verified, wall), now);
-                }
-                Ok(_) => self.repair.blame(&fetched.holder, now),
-                Err(refused) => {
-                    self.refused_of_holder(*refused, &fetched, now);
-                }
-            }
-        }
-        self.sequencer.epochs(stream, epochs, now);
-    }
-
-    /// Takes records that a holder gave.
-    fn records(&mut self, asked: &Fetched, records: Vec<(u64, Wire)>, now: u64, wall: Timestamp) {
-        let (numbers, wires): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        let opened = self.opener.open_run(&wires);
-        for (i, opened) in numbers.into_iter().zip(opened) {
-            match opened {
-                Ok(verified) if asked.fits(verified.stream(), verified.place(), i) => {
-                    let message = asked.message(verified, wall);
-                    if asked.single {
-                        self.counts.verified += 1;
-                        self.events.extend(self.sequencer.drain());
-                        self.events.push(Event::Late(message));
-                    } else {
-                        self.take(message, now);
-                    }
-                }
-                Ok(_) => {
-                    self.repair.blame(&asked.holder, now);
-                    return;
-                }
-                Err(refused) => {
-                    let place = refused.stream.as_ref().zip(refused.place);
-                    if place.is_some_and(|(stream, place)| !asked.fits(stream, &place, i)) {
-                        self.repair.blame(&asked.holder, now);
-                        return;
-                    }
-                    if self.refused_of_holder(*refused, asked, now) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Refuses what a holder gave. One who gives what nobody can have signed is not asked for a while; what
-    /// lacks a key or a rule here is no fault of his. `true` when it is his.
-    fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) -> bool {
-        let is_ours = matches!(refused.reason, Rejection::UnknownKey | Rejection::RevokedKey);
-        let lied = refused.place.is_none() && !is_ours;
-        if lied {
-            self.repair.blame(&asked.holder, now);
-        }
-        let endpoint = asked.stream.identity().clone();
-        if asked.single {
-            self.rejections.count(refused.reason);
-            self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
-        } else {
-            self.refused(refused, endpoint, now);
-        }
-        lied
-    }
-}
-
-/// For a heartbeat, which is asked for without knowing its epoch.
-const NO_EPOCH: Epoch = Epoch::new(uuid::Uuid::nil());
-
-/// What was asked of a holder.
-struct Fetched {
-    stream: StreamName,
-    epoch: Epoch,
-    holder: Endpoint,
-    single: bool,
-}
-
-impl Fetched {
-    fn fits(&self, stream: &StreamName, place: &Place, i: u64) -> bool {
-        *stream == self.stream && place.epoch == self.epoch && place.i == i
-    }
-
-    fn message(&self, verified: Verified, wall: Timestamp) -> Message {
-        let endpoint = self.stream.identity().clone();
-        Message { replayed: true, ..Message::new(verified, endpoint, wall) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use crate::envelope::{Epoch, Kind};
+use crate::envelope::{Epoch, Kind, Wire};
 use crate::event::{Event, Message};
 use crate::frames::Range;
 use crate::identity::StreamName;
@@ -13,8 +13,8 @@ use crate::open::{Place, Record};
 pub use crate::stream::Begin;
 use crate::stream::{Item, SequenceCounts, Sink, Stream};
 
-/// Says of a stream whether somebody may have what does not come by itself.
-type Repairable = Box<dyn Fn(&StreamName) -> bool + Send>;
+/// Says of a stream whether somebody may have what does not come by itself, where that is known.
+type Repairable = Box<dyn Fn(&StreamName) -> Option<bool> + Send>;
 /// Says where a stream that is new here is taken up.
 type Beginning = Box<dyn Fn(&StreamName) -> Begin + Send>;
 
@@ -38,10 +38,16 @@ pub struct Sequencer {
 const LOOK_MS: u64 = 1_000;
 
 impl Sequencer {
-    /// Says of which streams something can be fetched; of none without this.
-    pub fn set_repairable(&mut self, repairable: impl Fn(&StreamName) -> bool + Send + 'static) {
+    /// Says of which streams something can be fetched; of none without this. Of streams of which it says
+    /// nothing now, what was said before holds.
+    pub fn set_repairable(
+        &mut self,
+        repairable: impl Fn(&StreamName) -> Option<bool> + Send + 'static,
+    ) {
         for (name, stream) in &mut self.streams {
-            stream.set_repairable(repairable(name));
+            if let Some(repairable) = repairable(name) {
+                stream.set_repairable(repairable);
+            }
         }
         self.repairable = Some(Box::new(repairable));
     }
@@ -61,6 +67,12 @@ impl Sequencer {
     /// What the streams need since the last call.
     pub fn needs(&mut self) -> std::vec::Drain<'_, Need> {
         self.sink.needs.drain(..)
+    }
+
+    /// Records that publishers are to be shown, since the last call: each was signed by the stream's own key,
+    /// and its publisher does not know of it any more.
+    pub fn shows(&mut self) -> std::vec::Drain<'_, (StreamName, Wire)> {
+        self.sink.shows.drain(..)
     }
 
     /// No holder has these numbers of a stream.
@@ -164,6 +176,22 @@ impl Sequencer {
         self.streams.len()
     }
 
+    /// Whether what does not come of a stream by itself can be fetched, as far as is known.
+    pub fn can_repair(&self, name: &StreamName) -> bool {
+        self.repairable.as_ref().and_then(|repairable| repairable(name)).unwrap_or(false)
+    }
+
+    /// The epoch of a stream that is followed, and the number that comes next. Nothing before it has a base,
+    /// and of one that contradicts itself.
+    pub fn position(&self, name: &StreamName) -> Option<(Epoch, u64)> {
+        self.streams.get(name).and_then(Stream::position)
+    }
+
+    /// Whether it is still looked for where a stream is to be taken up.
+    pub fn is_beginning(&self, name: &StreamName) -> bool {
+        self.streams.get(name).is_some_and(Stream::is_beginning)
+    }
+
     fn with_stream(
         &mut self,
         name: &StreamName,
@@ -172,7 +200,7 @@ impl Sequencer {
     ) {
         if !self.streams.contains_key(name) {
             self.make_room();
-            let repairable = self.repairable.as_ref().is_some_and(|repairable| repairable(name));
+            let repairable = self.can_repair(name);
             let beginning = self.beginning.as_ref().map_or(Begin::Live, |begin| begin(name));
             let stream = Stream::new(name.clone(), repairable, beginning);
             self.streams.insert(name.clone(), stream);

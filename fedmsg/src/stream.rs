@@ -6,26 +6,27 @@
 //! A stream has a *current* epoch once it has a base. Records of later epochs, and all records before there
 //! is a base, are *pending*: held until a genesis record or a heartbeat says where they belong.
 
+mod begin;
 mod current;
 mod held;
 mod pending;
 
 use std::collections::BTreeMap;
 
+pub use self::begin::Begin;
+use self::begin::last_of;
 use self::current::Current;
 use self::pending::{Base, Pending};
-use crate::envelope::Epoch;
+use crate::envelope::{Epoch, Wire};
 use crate::event::{EpochChange, Event, Lost, LostReason, Message};
 use crate::frames::Range;
 use crate::identity::StreamName;
 use crate::limits::{
-    FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX, LOOK_AGAIN_MS, NEED_MS, SILENT_MS,
+    FRESH_MS_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, HOLE_MS_MAX, LOOK_AGAIN_MS, SILENT_MS,
 };
-use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::open::Place;
 use crate::record::{After, Genesis, Heartbeat};
-use crate::timestamp::Timestamp;
 
 /// What following streams amounted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) struct Sink {
     pub(crate) events: Vec<Event>,
     /// What the streams lack.
     pub(crate) needs: Vec<Need>,
+    /// What publishers are to be shown of their own streams: they were set back, or have a double.
+    pub(crate) shows: Vec<(StreamName, Wire)>,
     pub(crate) counts: SequenceCounts,
     pub(crate) held_messages: usize,
     pub(crate) held_bytes: usize,
@@ -95,29 +98,6 @@ pub(crate) struct Stream {
     begin: Option<(Begin, Option<u64>)>,
     /// When it was asked for because it was silent.
     looked: Option<u64>,
-}
-
-/// Where a reader takes up a stream that is new to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Begin {
-    /// With what comes after the newest heartbeat.
-    Live,
-    /// With this number of this epoch; the leaf is that of the message before, where it is known.
-    At {
-        /// The epoch.
-        epoch: Epoch,
-        /// The first number.
-        next: u64,
-        /// The leaf of the number before.
-        leaf: Option<Leaf>,
-    },
-    /// With the first message that its publisher stored at this time or later.
-    Since(Timestamp),
-    /// With the first message that there is.
-    Earliest,
-    /// With the last so many messages.
-    Last(u64),
 }
 
 /// Most epochs of one stream that wait for their turn.
@@ -197,8 +177,9 @@ impl Stream {
             Some(current) if current.epoch == epoch => {
                 current.heartbeat(&self.name, message, beat, now, sink);
             }
-            // Of an epoch that has ended: nothing new.
-            Some(current) if epoch < current.epoch => {}
+            Some(current) if epoch < current.epoch => {
+                current.older_epoch(&self.name, message, beat, now, sink);
+            }
             _ => {
                 if let Some(pending) = self.pending(epoch, now, sink) {
                     pending.heartbeat(message, beat);
@@ -282,12 +263,21 @@ impl Stream {
     pub(crate) fn epochs(&mut self, epochs: &[Range], now: u64, sink: &mut Sink) {
         if self.current.is_none() {
             match (self.begin, epochs) {
-                (Some((Begin::Since(_) | Begin::Earliest | Begin::Last(_), _)), []) => {
+                (
+                    Some((
+                        Begin::Since(_) | Begin::Earliest | Begin::Last(_) | Begin::Number(_),
+                        _,
+                    )),
+                    [],
+                ) => {
                     // Nobody has anything of it: it is taken from its beginning, when it comes.
                     self.begin = None;
                 }
                 (Some((Begin::Earliest, _)), [oldest, ..]) => {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
+                }
+                (Some((Begin::Number(next), _)), [.., newest]) => {
+                    self.begin_at(newest.epoch, next.max(newest.first).max(1));
                 }
                 (Some((Begin::Last(count), _)), _) => {
                     let (epoch, next) = last_of(epochs, count);
@@ -319,37 +309,6 @@ impl Stream {
         self.settle(now, sink);
     }
 
-    /// Where a stream was at the time that was asked for.
-    pub(crate) fn found(&mut self, epoch: Epoch, i: u64, now: u64, sink: &mut Sink) {
-        if self.current.is_none() && matches!(self.begin, Some((Begin::Since(_), _))) {
-            self.begin_at(epoch, i.max(1));
-            self.settle(now, sink);
-        }
-    }
-
-    fn begin_at(&mut self, epoch: Epoch, next: u64) {
-        self.begin = Some((Begin::At { epoch, next, leaf: None }, None));
-    }
-
-    /// Takes the stream up where it is to begin, or asks where that is.
-    fn begin(&mut self, now: u64, sink: &mut Sink) {
-        let Some((begin, asked)) = self.begin else { return };
-        let what = match begin {
-            Begin::At { epoch, next, leaf } => {
-                self.begin = None;
-                let base = Base::at(next, leaf);
-                return self.follow(epoch, base, now, sink);
-            }
-            Begin::Since(time) => What::Find { time },
-            Begin::Earliest | Begin::Last(_) => What::Head,
-            Begin::Live => return self.begin = None,
-        };
-        if asked.is_none_or(|at| now >= at.saturating_add(NEED_MS)) {
-            self.begin = Some((begin, Some(now)));
-            sink.needs.push(Need { stream: self.name.clone(), what });
-        }
-    }
-
     /// Gives up waiting, because there is no more room to hold anything. What not even a declared hole
     /// releases is shown as stale; a heartbeat will say that it is missing.
     pub(crate) fn overflow(&mut self, now: u64, sink: &mut Sink) {
@@ -371,6 +330,18 @@ impl Stream {
         for pending in self.pending.values_mut().filter(|pending| !pending.held.is_empty()) {
             pending.turn_stale(sink);
         }
+    }
+
+    /// The epoch that is followed, and the number that comes next; nothing of a stream that contradicts
+    /// itself.
+    pub(crate) fn position(&self) -> Option<(Epoch, u64)> {
+        let current = self.current.as_ref().filter(|current| !current.forked);
+        current.map(|current| (current.epoch, current.next()))
+    }
+
+    /// Whether it is still looked for where the stream is to be taken up.
+    pub(crate) fn is_beginning(&self) -> bool {
+        self.begin.is_some()
     }
 
     /// How many records are held.
@@ -484,23 +455,6 @@ impl Stream {
             older.held.withhold_all(sink);
         }
     }
-}
-
-/// Where the last `count` messages begin.
-fn last_of(epochs: &[Range], count: u64) -> (Epoch, u64) {
-    let mut left = count;
-    let mut place = None;
-    for range in epochs.iter().rev() {
-        let first = range.first.max(1);
-        let there = (range.last + 1).saturating_sub(first);
-        let taken = there.min(left);
-        place = Some((range.epoch, (range.last + 1 - taken).max(1)));
-        left -= taken;
-        if left == 0 {
-            break;
-        }
-    }
-    place.expect("the caller has at least one epoch")
 }
 
 fn withhold(item: Item, sink: &mut Sink) {

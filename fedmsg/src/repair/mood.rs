@@ -31,6 +31,11 @@ impl Moods {
         self.bad.retain(|holder, _| keep(holder));
     }
 
+    /// Whether no holder has failed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bad.is_empty()
+    }
+
     /// Whether a holder may be asked now.
     pub(super) fn allows(&self, holder: &Endpoint, now: u64) -> bool {
         self.bad.get(holder).is_none_or(|mood| mood.until <= now)

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use super::held::Held;
 use super::pending::Base;
 use super::{Item, Sink, withhold};
-use crate::envelope::Epoch;
+use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
 use crate::identity::StreamName;
-use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, RECENT_LEAVES};
+use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
-use crate::record::Heartbeat;
+use crate::record::{Heartbeat, State};
 use crate::timestamp::Timestamp;
 
 #[derive(Debug)]
@@ -27,6 +27,9 @@ pub(super) struct Current {
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
     pub(super) forked: bool,
+    /// The newest short record of this epoch, as it was signed, and when it was shown to its publisher.
+    proof: Option<Wire>,
+    shown: Option<u64>,
     /// Somebody may have what is missing.
     pub(super) repairable: bool,
     /// The first number that the publisher keeps, as it says.
@@ -66,6 +69,8 @@ impl Current {
             ahead: None,
             recent: VecDeque::new(),
             forked: false,
+            proof: None,
+            shown: None,
             repairable,
             first: 0,
             wanted: None,
@@ -79,6 +84,11 @@ impl Current {
 
     pub(super) fn is_waiting(&self) -> bool {
         self.ahead.is_some() || !self.held.is_empty()
+    }
+
+    /// The number that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Whether the epoch may still come to this number by itself.
@@ -153,6 +163,7 @@ impl Current {
         self.move_to(place.i, Some(place.leaf));
         if let Some(message) = item.message {
             self.time = self.time.max(message.timestamp());
+            self.prove_by(message.wire());
             sink.counts.delivered += 1;
             sink.counts.repaired += u64::from(message.replayed);
             sink.events.push(Event::Message(message));
@@ -187,21 +198,55 @@ impl Current {
     ) {
         self.genesis.get_or_insert(beat.genesis);
         if self.forked || self.contradict(name, beat.last, beat.head, sink) {
-            return;
+            return self.show(name, now, sink);
         }
         if beat.last + 1 < self.next {
             // A late one shows less than we have, but is also older than what we have.
             if message.timestamp() > self.time {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
+                self.show(name, now, sink);
             }
             return;
         }
+        self.prove_by(message.wire());
         self.time = self.time.max(message.timestamp());
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
+    }
+
+    /// Takes a heartbeat of an epoch before this one: a late one, or a publisher that was set back behind the
+    /// beginning of this epoch.
+    pub(super) fn older_epoch(
+        &mut self,
+        name: &StreamName,
+        message: &Message,
+        beat: &Heartbeat,
+        now: u64,
+        sink: &mut Sink,
+    ) {
+        if message.timestamp() > self.time && beat.state != State::Closed {
+            let leaves = (self.leaf, beat.head);
+            self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
+            self.show(name, now, sink);
+        }
+    }
+
+    fn prove_by(&mut self, wire: &Wire) {
+        if self.repairable && wire.len() <= PROOF_BYTES_MAX {
+            self.proof = Some(wire.clone());
+        }
+    }
+
+    /// Has its publisher shown what it does not know of, so that it begins a new epoch.
+    fn show(&mut self, name: &StreamName, now: u64, sink: &mut Sink) {
+        let due = self.shown.is_none_or(|at| now >= at.saturating_add(NEED_MS));
+        if let Some(proof) = self.proof.as_ref().filter(|_| due && self.repairable) {
+            self.shown = Some(now);
+            sink.shows.push((name.clone(), proof.clone()));
+        }
     }
 
     pub(super) fn look_ahead(&mut self, beat: &Heartbeat, now: u64) {

@@ -7,8 +7,11 @@ use super::asking::Asking;
 use super::run::Runner;
 use super::{Shared, SubscribeError, Subscriber, Wanted};
 use crate::config::{Config, LoadOptions, Watch};
+use crate::history::Order;
+use crate::identity::StreamName;
 use crate::limits::{QUEUE_BYTES, QUEUE_MESSAGES};
 use crate::queue::Queue;
+use crate::sequence::Begin;
 use crate::stream::SequenceCounts;
 use crate::topic::Pattern;
 use crate::transport::{NetError, Transport};
@@ -22,6 +25,9 @@ pub struct SubscriberBuilder {
     texts: Vec<String>,
     patterns: Vec<Pattern>,
     internal: bool,
+    begin: Begin,
+    begins: Vec<(StreamName, Begin)>,
+    history: Option<Order>,
     transport: Option<Arc<dyn Transport>>,
 }
 
@@ -57,6 +63,26 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Takes streams up here instead of with what comes next, and looks for those that have nothing to say
+    /// now. Only streams with a replay holder have a past.
+    pub fn begin(mut self, begin: Begin) -> Self {
+        self.begin = begin;
+        self
+    }
+
+    /// Takes up one stream here.
+    pub fn begin_stream(mut self, stream: StreamName, begin: Begin) -> Self {
+        self.begins.push((stream, begin));
+        self
+    }
+
+    /// Reads the past first, in this order, and says [`Event::CaughtUp`](crate::Event::CaughtUp) when it has;
+    /// then goes on live. Without [`begin`](Self::begin) there is none.
+    pub fn history(mut self, order: Order) -> Self {
+        self.history = Some(order);
+        self
+    }
+
     /// Receives by this transport instead of ZeroMQ.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
@@ -76,7 +102,8 @@ impl SubscriberBuilder {
         for text in &self.texts {
             patterns.push(config.trust.naming.pattern(text)?);
         }
-        let wanted = Wanted { patterns, internal: self.internal };
+        let (begin, begins, history) = (self.begin, self.begins, self.history);
+        let wanted = Wanted { patterns, internal: self.internal, begin, begins, history };
         let transport = match self.transport {
             Some(transport) => transport,
             None => default_transport()?,
@@ -96,6 +123,7 @@ impl SubscriberBuilder {
             sequence: Mutex::new((SequenceCounts::default(), 0)),
             endpoints: AtomicU64::new(0),
             repairing: AtomicU64::new(0),
+            history: Mutex::new(None),
         });
         let watch = options.map(|options| {
             let shared = Arc::clone(&shared);

@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigUpdate, Watch};
 use crate::event::{Event, Message};
+use crate::history::Order;
+use crate::identity::StreamName;
 use crate::queue::Queue;
 use crate::rejection::{Rejection, RejectionCounters};
+use crate::sequence::Begin;
 use crate::stream::SequenceCounts;
 use crate::topic::{Pattern, TopicError};
 use crate::transport::Wake;
@@ -50,6 +53,19 @@ struct Shared {
     endpoints: AtomicU64,
     /// Streams for which something is being fetched.
     repairing: AtomicU64,
+    history: Mutex<Option<Past>>,
+}
+
+/// How far the reading of the past is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Past {
+    /// Streams that have a past, as far as is known by now.
+    pub streams: u64,
+    /// How many of them have been read.
+    pub read: u64,
+    /// Messages that are to come at least.
+    pub left: u64,
 }
 
 /// Counters of a subscriber since it was made.
@@ -134,6 +150,11 @@ impl Subscriber {
     /// Gives the subscriber other configurations, as long as it lives.
     pub(crate) fn follower(&self) -> Follower {
         Follower { shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// How far the reading of the past is, while it is read.
+    pub fn past(&self) -> Option<Past> {
+        *self.shared.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters.
@@ -256,6 +277,10 @@ pub enum SubscribeError {
 struct Wanted {
     patterns: Vec<Pattern>,
     internal: bool,
+    /// Where streams are taken up, and where these ones.
+    begin: Begin,
+    begins: Vec<(StreamName, Begin)>,
+    history: Option<Order>,
 }
 
 impl Wanted {

@@ -5,12 +5,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::asking::{Asking, Back};
-use super::{Shared, Wanted};
+use super::{Past, Shared, Wanted};
 use crate::clock::Clock;
 use crate::config::{Config, EndpointEntry};
 use crate::event::{ConfigChange, Event};
-use crate::reception::{Followed, Reception};
+use crate::followed::Followed;
+use crate::identity::StreamName;
+use crate::reception::Reception;
 use crate::repair::Holders;
+use crate::sequence::Begin;
 use crate::transport::{Arrival, Inlet, Told};
 
 /// While a hole is open it is looked at this often.
@@ -26,6 +29,8 @@ pub(super) struct Runner {
     reception: Reception,
     asking: Asking,
     clock: Clock,
+    /// When it was looked how much of the past is left.
+    counted: u64,
 }
 
 impl Runner {
@@ -40,7 +45,19 @@ impl Runner {
         reception.set_internal(wanted.internal);
         reception.set_rejections(Arc::clone(&shared.rejections));
         let clock = Clock::start();
-        let mut runner = Runner { shared, config, wanted, inlet, reception, asking, clock };
+        if wanted.begin != Begin::Live || !wanted.begins.is_empty() {
+            let (begin, begins) = (wanted.begin, wanted.begins.clone());
+            let beginning = move |stream: &StreamName| {
+                let own = begins.iter().find(|(name, _)| name == stream);
+                own.map_or(begin, |(_, begin)| *begin)
+            };
+            reception.set_beginning(beginning, clock.millis());
+        }
+        if let Some(order) = wanted.history {
+            reception.read_history(order, clock.millis());
+        }
+        let mut runner =
+            Runner { shared, config, wanted, inlet, reception, asking, clock, counted: 0 };
         runner.follow();
         runner
     }
@@ -148,7 +165,8 @@ impl Runner {
         }));
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
+        self.count_past();
         let shared = &self.shared;
         let counts = self.reception.counts();
         shared.received.store(counts.received, Ordering::Relaxed);
@@ -157,6 +175,18 @@ impl Runner {
         shared.repairing.store(repairing as u64, Ordering::Relaxed);
         let sequence = self.reception.sequence_counts();
         *shared.sequence.lock().unwrap_or_else(PoisonError::into_inner) = sequence;
+    }
+
+    /// Looks how much of the past is left; not each time, since there may be thousands of streams.
+    fn count_past(&mut self) {
+        let now = self.clock.millis();
+        if now < self.counted.saturating_add(100) {
+            return;
+        }
+        self.counted = now;
+        let past = self.reception.history_left();
+        let past = past.map(|(streams, read, left)| Past { streams, read, left });
+        *self.shared.history.lock().unwrap_or_else(PoisonError::into_inner) = past;
     }
 
     /// Puts an event into the queue. With a full queue this waits, and nothing is received meanwhile; a

@@ -3,6 +3,7 @@
 #[path = "../bus/mod.rs"]
 mod bus;
 mod epochs;
+mod history;
 mod holders;
 #[path = "../independent/mod.rs"]
 mod independent;

@@ -1,5 +1,6 @@
 //! Holes that are fetched, lost messages that are named, and when which.
 
+use fedmsg::followed::Followed;
 use fedmsg::limits::{HELD_MESSAGES_MAX, SILENT_MS};
 
 use crate::world::{Mode, Shelf, World, Writer, fetched};
@@ -171,6 +172,36 @@ fn a_stream_without_holders_is_as_it_was() {
 }
 
 #[test]
+fn an_endpoint_that_is_taken_out_of_the_configuration_loses_nothing() {
+    let (mut world, mut writer) = following(1);
+    let sealed = writer.seal(5);
+    world.keep(&sealed, 1);
+    world.hosts[0].mode = Mode::Down;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(300);
+    world.reception.follow(Followed::default(), world.now);
+    world.pass(5_000);
+    world.says("1");
+    world.hosts[0].mode = Mode::Up;
+    world.reception.follow(world.followed(), world.now);
+    world.pass(300);
+    world.says("+2 +3 +4 5");
+}
+
+#[test]
+fn a_replay_address_that_is_taken_out_ends_the_waiting() {
+    let (mut world, mut writer) = following(1);
+    let sealed = writer.seal(5);
+    world.hosts[0].mode = Mode::Down;
+    world.arrive([&sealed[0], &sealed[4]]);
+    world.pass(300);
+    world.hosts.clear();
+    world.reception.follow(world.followed(), world.now);
+    world.pass(300);
+    world.says("1 lost:2-4:no_holder 5");
+}
+
+#[test]
 fn a_record_outside_of_the_order_comes_late_or_is_known_to_be_gone() {
     let (mut world, mut writer) = following(1);
     let sealed = writer.seal(3);
@@ -182,6 +213,54 @@ fn a_record_outside_of_the_order_comes_late_or_is_known_to_be_gone() {
     world.reception.fetch(stream, writer.sealer.epoch(), 7, world.now);
     world.pass(0);
     world.says("late:2 unfetched:7");
+}
+
+#[test]
+fn a_publisher_that_was_set_back_is_shown_its_own_later_record() {
+    for known_by in ["a message", "a heartbeat"] {
+        let (mut world, mut writer) = following(1);
+        let sealed = writer.seal(5);
+        world.keep(&sealed, 1);
+        world.arrive(&sealed);
+        let newest = match known_by {
+            "a message" => sealed[4].clone(),
+            _ => {
+                let beat = writer.beat(1);
+                world.arrive([&beat]);
+                beat
+            }
+        };
+        // Another life of the same writer, restored from the time before the last two messages.
+        let (mut restored, _) = Writer::new();
+        restored.seal(3);
+        world.arrive([&restored.beat(60_000)]);
+        world.pass(50);
+        world.says("1 2 3 4 5 rewound:3");
+        let shown = &world.hosts[0].shelf.shown;
+        assert_eq!(shown, std::slice::from_ref(&newest.wire), "{known_by}");
+        world.pass(2_000);
+        world.arrive([&restored.beat(65_000)]);
+        world.pass(50);
+        assert_eq!(world.hosts[0].shelf.shown.len(), 2, "as long as it does not know");
+    }
+}
+
+#[test]
+fn a_publisher_that_was_set_back_into_an_earlier_epoch_is_shown_a_later_one() {
+    let (mut world, mut first) = following(1);
+    let sealed = first.seal(1);
+    let (mut second, genesis) = first.next(2);
+    let news = second.seal(1);
+    world.keep(&sealed, 1);
+    world.keep([&genesis], 2);
+    world.keep(&news, 2);
+    world.arrive([&sealed[0], &genesis, &news[0]]);
+    world.pass(300);
+    world.says("1 proven 1 1");
+    world.arrive([&first.beat(60_000)]);
+    world.pass(50);
+    world.says("rewound:1");
+    assert_eq!(world.hosts[0].shelf.shown, [news[0].wire.clone()]);
 }
 
 fn join(from: u64, to: u64) -> String {

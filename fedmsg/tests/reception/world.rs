@@ -8,12 +8,13 @@ use fedmsg::config::EndpointEntry;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::{Event, ForkKind};
+use fedmsg::followed::Followed;
 use fedmsg::frames::{Answer, Ask, Completeness, Range, Request, Spot};
 use fedmsg::holder::{Absent, Holder, Holdings, Part, Stand};
 use fedmsg::identity::StreamName;
 use fedmsg::journal::{Batch, Body, Damage, Entry};
 use fedmsg::merkle::Leaf;
-use fedmsg::reception::{Followed, Reception};
+use fedmsg::reception::Reception;
 use fedmsg::record::{After, Level, State};
 use fedmsg::seal::{Draft, Sealed, Sealer, check};
 use fedmsg::timestamp::Timestamp;
@@ -29,6 +30,10 @@ pub fn epoch(n: u64) -> Epoch {
 
 pub fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + ms)
+}
+
+fn address(n: usize) -> Endpoint {
+    Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address")
 }
 
 /// One epoch, and what was sealed in it.
@@ -97,6 +102,8 @@ pub struct Shelf {
     pub damaged: Vec<u64>,
     pub first: u64,
     pub heartbeat: Option<Wire>,
+    /// What it was shown by `PUT`.
+    pub shown: Vec<Wire>,
 }
 
 pub struct Host {
@@ -122,10 +129,6 @@ impl World {
     }
 
     pub fn with(holders: usize, prepare: impl FnOnce(&mut Reception)) -> World {
-        let address =
-            |n: usize| Endpoint::parse(&format!("tcp://127.0.0.1:{}", 9_000 + n)).expect("address");
-        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
-        entry.replay = (0..holders).map(address).collect();
         let host = |address: &Endpoint| Host {
             address: address.clone(),
             holder: Holder::new([7; 16]),
@@ -133,11 +136,20 @@ impl World {
             mode: Mode::Up,
             asked: 0,
         };
-        let hosts = entry.replay.iter().map(host).collect();
+        let hosts = (0..holders).map(|n| host(&address(n))).collect();
         let mut reception = Reception::new(Arc::clone(&trust()), 1);
         prepare(&mut reception);
-        reception.follow(Followed::new([entry]), 1_000);
-        World { reception, hosts, now: 1_000, words: Vec::new(), stalled: Vec::new() }
+        let (words, stalled) = (Vec::new(), Vec::new());
+        let mut world = World { reception, hosts, now: 1_000, words, stalled };
+        world.reception.follow(world.followed(), 1_000);
+        world
+    }
+
+    /// What the reader is configured to follow.
+    pub fn followed(&self) -> Followed {
+        let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
+        entry.replay = self.hosts.iter().map(|host| host.address.clone()).collect();
+        Followed::new([entry])
     }
 
     /// Every holder keeps these from now on.
@@ -254,6 +266,16 @@ impl World {
                     (Some(_), true) => format!("proven {}", change.next),
                     (Some(_), false) => format!("unproven {}", change.next),
                 },
+                Event::CaughtUp(past) => {
+                    let mut text = format!("caught-up:{}", past.streams);
+                    for stream in past.incomplete {
+                        text += &format!(" incomplete:{stream}");
+                    }
+                    for service in past.unreachable {
+                        text += &format!(" unreachable:{service}");
+                    }
+                    text
+                }
                 Event::Stalled(stalled) => {
                     self.stalled.push(stalled.why);
                     continue;
@@ -340,7 +362,8 @@ impl Holdings for Shelf {
         self.epochs.keys().next_back().and_then(spot).into_iter().collect()
     }
 
-    fn put(&mut self, _: &Wire) -> bool {
+    fn put(&mut self, wire: &Wire) -> bool {
+        self.shown.push(wire.clone());
         false
     }
 }

@@ -1,0 +1,166 @@
+//! Reading the past: which streams there are, how far each was when the reading began, and when all have been
+//! read. Pure.
+//!
+//! While the past is read, messages that arrive by themselves are left to replay, so that nothing waits
+//! behind it without bound; what comes after the past is then fetched like any gap, and the stream goes on
+//! live without a seam.
+
+mod merge;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use self::merge::Merge;
+use crate::endpoint::Endpoint;
+use crate::envelope::Epoch;
+use crate::identity::StreamName;
+use crate::limits::{HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
+
+/// In which order the past is handed out. Within one stream it is always the stream's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// As it comes.
+    Arrival,
+    /// By the publishers' clocks, over all streams.
+    #[default]
+    Time,
+}
+
+/// How often all streams are looked at, in milliseconds.
+const LOOK_MS: u64 = 50;
+
+/// The past that is being read.
+#[derive(Debug)]
+pub(crate) struct History {
+    since: u64,
+    pub(crate) order: Order,
+    /// Holders that have listed all they have.
+    listed: BTreeSet<Endpoint>,
+    is_listed: bool,
+    /// Streams that are read, and how far each was.
+    open: BTreeMap<StreamName, (Epoch, u64)>,
+    /// How many streams there were in all.
+    streams: u64,
+    /// Streams that cannot be read to the end now.
+    stuck: BTreeSet<StreamName>,
+    pub(crate) merge: Merge,
+    /// Streams that may have reached their goal, and when all were looked at.
+    pub(crate) touched: BTreeSet<StreamName>,
+    looked: u64,
+    /// Records and their bytes so far, for the size of what is asked for at one time.
+    records: u64,
+    bytes: u64,
+}
+
+impl History {
+    pub(crate) fn new(order: Order, now: u64) -> History {
+        History {
+            since: now,
+            order,
+            listed: BTreeSet::new(),
+            is_listed: false,
+            open: BTreeMap::new(),
+            streams: 0,
+            stuck: BTreeSet::new(),
+            merge: Merge::default(),
+            touched: BTreeSet::new(),
+            looked: now,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A holder has a stream, up to here.
+    pub(crate) fn goal(&mut self, stream: &StreamName, epoch: Epoch, last: u64) {
+        if self.is_listed {
+            return;
+        }
+        match self.open.get_mut(stream) {
+            Some(goal) => *goal = (*goal).max((epoch, last)),
+            None => {
+                self.streams += 1;
+                self.open.insert(stream.clone(), (epoch, last));
+                self.merge.open(stream);
+            }
+        }
+    }
+
+    pub(crate) fn holder_listed(&mut self, holder: &Endpoint) {
+        self.listed.insert(holder.clone());
+    }
+
+    /// Whether it is known which streams there are: every holder has said so, or one of each service, or too
+    /// much time is over.
+    pub(crate) fn look_whether_listed(&mut self, services: &[&[Endpoint]], now: u64) {
+        let waited = now.saturating_sub(self.since);
+        let has = |holder: &Endpoint| self.listed.contains(holder);
+        let all = services.iter().all(|holders| holders.iter().all(has));
+        let one_of_each = services.iter().all(|holders| holders.iter().any(has));
+        self.is_listed |=
+            all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS;
+    }
+
+    /// The streams to look at now: those of which something came; from time to time all.
+    pub(crate) fn due_streams(&mut self, now: u64) -> Vec<StreamName> {
+        let touched = std::mem::take(&mut self.touched);
+        if now.saturating_sub(self.looked) < LOOK_MS {
+            return touched.into_iter().collect();
+        }
+        self.looked = now;
+        self.open.keys().cloned().collect()
+    }
+
+    /// How far a stream is by now. `false` when it has not reached its goal.
+    pub(crate) fn reached(&mut self, stream: &StreamName, position: Option<(Epoch, u64)>) -> bool {
+        let Some((epoch, last)) = self.open.get(stream) else { return true };
+        let is_there = position.is_some_and(|(at, next)| (at, next) > (*epoch, *last));
+        if is_there {
+            self.close(stream);
+        }
+        is_there
+    }
+
+    /// A stream cannot be read to the end now: nobody waits for it.
+    pub(crate) fn is_stuck(&mut self, stream: &StreamName) {
+        if self.open.contains_key(stream) {
+            self.stuck.insert(stream.clone());
+            self.close(stream);
+        }
+    }
+
+    fn close(&mut self, stream: &StreamName) {
+        self.open.remove(stream);
+        self.merge.close(stream);
+    }
+
+    /// Everything was read that could be read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_listed && self.open.is_empty() && self.merge.is_empty()
+    }
+
+    pub(crate) fn open_streams(&self) -> impl Iterator<Item = (&StreamName, (Epoch, u64))> {
+        self.open.iter().map(|(stream, goal)| (stream, *goal))
+    }
+
+    /// How many streams there are, and which could not be read to the end.
+    pub(crate) fn outcome(self) -> (u64, Vec<StreamName>) {
+        (self.streams, self.stuck.into_iter().collect())
+    }
+
+    /// How many there are, and how many are read.
+    pub(crate) fn streams(&self) -> (u64, u64) {
+        (self.streams, self.streams - self.open.len() as u64)
+    }
+
+    /// Takes note of how long records are.
+    pub(crate) fn measure(&mut self, records: usize, bytes: usize) {
+        self.records += records as u64;
+        self.bytes += bytes as u64;
+    }
+
+    /// How many records of one stream may wait, so that all together stay within their room.
+    pub(crate) fn share(&self) -> u64 {
+        let length = (self.bytes + 1_024 * 64) / (self.records + 64);
+        HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length.max(256)
+    }
+}

@@ -1,0 +1,193 @@
+//! What holders gave: opened like everything else, and never believed before.
+
+use super::Reception;
+use crate::endpoint::Endpoint;
+use crate::envelope::{Epoch, Wire};
+use crate::event::{Event, Message, Rejected, Stalled, Unfetched};
+use crate::frames::Range;
+use crate::history::Order;
+use crate::identity::StreamName;
+use crate::limits::STREAMS_MAX;
+use crate::open::{Place, Record, Refused, Verified};
+use crate::rejection::Rejection;
+use crate::repair::{Found, Holders};
+use crate::timestamp::Timestamp;
+
+impl Reception {
+    pub(super) fn take_found(&mut self, now: u64, wall: Timestamp) {
+        loop {
+            let found: Vec<_> = self.repair.found().collect();
+            if found.is_empty() {
+                return;
+            }
+            for found in found {
+                self.take_one(found, now, wall);
+            }
+            self.sequencer.tick(now);
+            self.work(now);
+        }
+    }
+
+    fn take_one(&mut self, found: Found, now: u64, wall: Timestamp) {
+        match found {
+            Found::Records { stream, epoch, holder, records, single } => {
+                let asked = Fetched { stream, epoch, holder, single };
+                self.records(&asked, records, now, wall);
+            }
+            Found::Absent { stream, epoch, span, single: false } => {
+                self.sequencer.absent(&stream, epoch, span, now);
+            }
+            Found::Absent { stream, epoch, span: (i, _), single: true } => {
+                self.events.push(Event::Unfetched(Unfetched::new(stream, epoch, i)));
+            }
+            Found::RestOver { stream, epoch, upto } => {
+                self.sequencer.rest_over(&stream, epoch, upto, now);
+            }
+            Found::NoGenesis { stream, epoch } => self.sequencer.no_genesis(&stream, epoch, now),
+            Found::Info { stream, holder, heartbeat, epochs } => {
+                self.info(&stream, holder, heartbeat, &epochs, now, wall);
+            }
+            Found::Place { stream, epoch, i } => self.sequencer.found(&stream, epoch, i, now),
+            Found::Streams { holder, streams, complete } => {
+                for spot in streams {
+                    // Nobody speaks for streams that he is not configured to hold.
+                    if !self.followed.of(&spot.stream).contains(&holder) {
+                        continue;
+                    }
+                    let known = self.discovered.contains_key(&spot.stream);
+                    if known || self.discovered.len() < STREAMS_MAX {
+                        self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
+                        if let Some(history) = &mut self.history {
+                            history.goal(&spot.stream, spot.epoch, spot.i);
+                        }
+                        self.sequencer.begin(&spot.stream, now);
+                    }
+                }
+                if complete && let Some(history) = &mut self.history {
+                    history.holder_listed(&holder);
+                }
+                if complete && !self.listed.contains(&holder) {
+                    self.listed.push(holder);
+                }
+            }
+            Found::Stuck { stream, why } => {
+                if let Some(history) = &mut self.history {
+                    history.is_stuck(&stream);
+                }
+                self.events.push(Event::Stalled(Stalled::new(stream, why)));
+            }
+        }
+    }
+
+    fn info(
+        &mut self,
+        stream: &StreamName,
+        holder: Option<Endpoint>,
+        heartbeat: Option<Wire>,
+        epochs: &[Range],
+        now: u64,
+        wall: Timestamp,
+    ) {
+        if let (Some(wire), Some(holder)) = (heartbeat, holder) {
+            let fetched =
+                Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
+            match self.opener.open(&wire) {
+                Ok(verified)
+                    if verified.stream() == stream
+                        && matches!(verified.record(), Record::Heartbeat(_)) =>
+                {
+                    self.take(fetched.message(verified, wall), now);
+                }
+                Ok(_) => self.repair.blame(&fetched.holder, now),
+                Err(refused) => {
+                    self.refused_of_holder(*refused, &fetched, now);
+                }
+            }
+        }
+        self.sequencer.epochs(stream, epochs, now);
+    }
+
+    /// Takes records that a holder gave.
+    fn records(&mut self, asked: &Fetched, records: Vec<(u64, Wire)>, now: u64, wall: Timestamp) {
+        let (numbers, wires): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        if let Some(history) = &mut self.history {
+            history.measure(wires.len(), wires.iter().map(Wire::len).sum());
+            history.touched.insert(asked.stream.clone());
+        }
+        let opened = self.opener.open_run(&wires);
+        for (i, opened) in numbers.into_iter().zip(opened) {
+            match opened {
+                Ok(verified) if asked.fits(verified.stream(), verified.place(), i) => {
+                    let message = asked.message(verified, wall);
+                    if asked.single {
+                        self.counts.verified += 1;
+                        self.collect();
+                        self.events.push(Event::Late(message));
+                    } else {
+                        self.take(message, now);
+                    }
+                }
+                Ok(_) => {
+                    self.repair.blame(&asked.holder, now);
+                    return;
+                }
+                Err(refused) => {
+                    let place = refused.stream.as_ref().zip(refused.place);
+                    if place.is_some_and(|(stream, place)| !asked.fits(stream, &place, i)) {
+                        self.repair.blame(&asked.holder, now);
+                        return;
+                    }
+                    if self.refused_of_holder(*refused, asked, now) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.collect();
+        if let Some(history) = self.history.as_ref().filter(|history| history.order == Order::Time)
+            && history.merge.waiting(&asked.stream) as u64 >= history.share()
+        {
+            self.repair.pause(&asked.stream);
+        }
+    }
+
+    /// Refuses what a holder gave. One who gives what nobody can have signed is not asked for a while; what
+    /// lacks a key or a rule here is no fault of his. `true` when it is his.
+    fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) -> bool {
+        let is_ours = matches!(refused.reason, Rejection::UnknownKey | Rejection::RevokedKey);
+        let lied = refused.place.is_none() && !is_ours;
+        if lied {
+            self.repair.blame(&asked.holder, now);
+        }
+        let endpoint = asked.stream.identity().clone();
+        if asked.single {
+            self.rejections.count(refused.reason);
+            self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
+        } else {
+            self.refused(refused, endpoint, now);
+        }
+        lied
+    }
+}
+
+/// For a heartbeat, which is asked for without knowing its epoch.
+const NO_EPOCH: Epoch = Epoch::new(uuid::Uuid::nil());
+
+/// What was asked of a holder.
+struct Fetched {
+    stream: StreamName,
+    epoch: Epoch,
+    holder: Endpoint,
+    single: bool,
+}
+
+impl Fetched {
+    fn fits(&self, stream: &StreamName, place: &Place, i: u64) -> bool {
+        *stream == self.stream && place.epoch == self.epoch && place.i == i
+    }
+
+    fn message(&self, verified: Verified, wall: Timestamp) -> Message {
+        let endpoint = self.stream.identity().clone();
+        Message { replayed: true, ..Message::new(verified, endpoint, wall) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Which request goes out next, and to whom.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Repair;
+use super::flight::{Flight, Purpose};
+use crate::endpoint::Endpoint;
+use crate::frames::{Ask, Request, RequestId};
+use crate::identity::StreamName;
+use crate::limits::{ASK_MS_MAX, FLIGHTS_MAX, FLIGHTS_OF_HOLDER_MAX};
+
+impl Repair {
+    /// Asks holders for their streams, where that is due.
+    pub(super) fn list(&mut self, now: u64) {
+        if !self.discovers {
+            return;
+        }
+        for holder in self.holders.all() {
+            let list = self.lists.entry(holder.clone()).or_default();
+            if list.flying || now < list.due || !self.moods.allows(&holder, now) {
+                continue;
+            }
+            list.flying = true;
+            let ask = Ask::List { token: list.token.clone() };
+            self.send(holder, Purpose::List, ask, 0, now);
+        }
+    }
+
+    pub(super) fn make_ready(&mut self, stream: &StreamName) {
+        let Some(tasks) = self.streams.get(stream) else { return };
+        let Some(task) = tasks.front() else {
+            self.streams.remove(stream);
+            return;
+        };
+        if !task.is_flying && !task.is_ready {
+            if let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) {
+                task.is_ready = true;
+            }
+            self.ready.push_back(stream.clone());
+        }
+    }
+
+    /// Sends what can be sent.
+    pub(super) fn fly(&mut self, now: u64) {
+        for _ in 0..self.ready.len() {
+            let Some(stream) = self.ready.pop_front() else { return };
+            if self.flights.len() >= FLIGHTS_MAX {
+                self.ready.push_front(stream);
+                return;
+            }
+            self.start(stream, now);
+        }
+    }
+
+    /// Sends the next request of a stream, or sets a time for it.
+    pub(super) fn start(&mut self, stream: StreamName, now: u64) {
+        let holders = Arc::clone(&self.holders);
+        let holders = holders.of(&stream);
+        let portion = self.portion;
+        let Some(tasks) = self.streams.get_mut(&stream) else { return };
+        let Some(task) = tasks.front_mut() else { return };
+        task.is_ready = false;
+        if task.is_flying || self.paused.contains(&stream) {
+            return;
+        }
+        if holders.is_empty() {
+            // Nobody is configured to have it now: that says nothing about whether somebody has it.
+            return;
+        }
+        if holders.iter().all(|holder| task.has_answer_of(holder)) {
+            tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
+            return self.make_ready(&stream);
+        }
+        let open = |holder: &&Endpoint| !task.has_answer_of(holder);
+        // Where a holder has begun to answer, it goes on.
+        let now_open = |holder: &&Endpoint| open(holder) && self.moods.allows(holder, now);
+        let last = holders.iter().filter(now_open).find(|holder| task.is_with(holder));
+        let Some(holder) = last.or_else(|| holders.iter().find(now_open)) else {
+            if task.may_close_without_all(now) {
+                tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
+                return self.make_ready(&stream);
+            }
+            let at =
+                holders.iter().filter(open).filter_map(|holder| self.moods.until(holder)).min();
+            let at = at.unwrap_or(now + ASK_MS_MAX).clamp(now + 1, now + ASK_MS_MAX);
+            self.timers.insert((at, stream));
+            return;
+        };
+        if self.flying.get(holder).is_some_and(|flying| *flying >= FLIGHTS_OF_HOLDER_MAX) {
+            task.is_ready = true;
+            self.parked.entry(holder.clone()).or_default().push_back(stream);
+            return;
+        }
+        let (ask, from) = task.next_ask(&stream, holder, portion);
+        task.is_flying = true;
+        self.send(holder.clone(), Purpose::Stream(stream), ask, from, now);
+    }
+
+    pub(super) fn send(
+        &mut self,
+        holder: Endpoint,
+        purpose: Purpose,
+        ask: Ask,
+        next: u64,
+        now: u64,
+    ) {
+        self.last_id += 1;
+        self.counts.requests += 1;
+        let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");
+        let frames = Request { id, ask }.encode();
+        let (records, gone) = (Vec::new(), Vec::new());
+        let flight = Flight { holder: holder.clone(), purpose, since: now, next, records, gone };
+        self.flights.insert(self.last_id, flight);
+        *self.flying.entry(holder.clone()).or_default() += 1;
+        self.asks.push((holder, frames));
+    }
+}
