@@ -16,6 +16,7 @@ use super::bus::{Bus, free_addresses};
 use super::children::Running;
 use super::local;
 use super::place::Place;
+use super::replay;
 use super::roles::{Load, Role};
 use super::tail;
 use super::tally::Counted;
@@ -54,6 +55,7 @@ pub(super) fn measure(
         Which::Memory => Ok(vec![memory(load)?]),
         Which::Tail => Ok(vec![tail::measure(load)?]),
         Which::Local => local::measure(&Place::new(options, common)?, messages, size),
+        Which::Replay => Ok(vec![replay::measure(&Place::new(options, common)?, messages, size)?]),
         Which::All => unreachable_all(),
     }
 }

@@ -3,9 +3,11 @@
 mod bus;
 mod children;
 mod figures;
+mod holding;
 mod local;
 mod place;
 mod progress;
+mod replay;
 mod roles;
 mod tail;
 mod tally;
@@ -63,6 +65,8 @@ enum Which {
     Tail,
     /// Publishing at level `local`, 64 at a time and one by one, against the disk alone
     Local,
+    /// Catching up by replay from one holder, with five times as many messages
+    Replay,
     /// All of these
     All,
 }
