@@ -16,6 +16,7 @@ mod independent;
 mod journal_cli;
 mod kills;
 mod options;
+mod partitions;
 mod proxy;
 mod publishing;
 mod relay;

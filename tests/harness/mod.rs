@@ -3,6 +3,7 @@
 mod folder;
 pub mod kept;
 mod needs;
+pub mod netns;
 mod peer;
 mod program;
 pub mod proxy;
@@ -13,7 +14,7 @@ pub mod witness;
 use std::time::Duration;
 
 pub use folder::{Bus, atomically, free_port, topic};
-pub use needs::{not_run, succeeds};
+pub use needs::{not_run, say, succeeds};
 pub use peer::Peer;
 pub use program::{Program, command};
 pub use rounds::Rounds;

@@ -11,8 +11,13 @@ pub fn not_run(need: &str, why: &str) {
     assert!(!required, "FEDMSG_REQUIRE asks for {need}, and {why}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
+    say(&format!("NOT RUN: {test}: {why} (with FEDMSG_REQUIRE={need} this fails)"));
+}
+
+/// Says something on stderr, past the capture of the test runner.
+pub fn say(text: &str) {
     // With nobody to tell it to, it is as it is.
-    let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {why} (FEDMSG_REQUIRE={need} fails)");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Whether a command ends well; what it says is nobody's business.

@@ -107,6 +107,11 @@ impl Proxy {
         self.shared.lock().passed[way as usize]
     }
 
+    /// How many connections were made so far, those that ended included.
+    pub fn accepted(&self) -> u64 {
+        self.shared.lock().accepted
+    }
+
     /// Waits until so many bytes have passed in this direction.
     pub fn wait_passed(&self, way: Way, bytes: u64) {
         self.wait("bytes", |state| state.passed[way as usize] >= bytes);

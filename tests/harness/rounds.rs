@@ -1,8 +1,9 @@
 //! How often a proof does something, by chance and from the environment, and how far it is.
 
-use std::io::Write;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::needs::say;
 
 /// How often progress is said.
 const EVERY: Duration = Duration::from_secs(5);
@@ -41,23 +42,19 @@ impl Rounds {
     pub fn progress(&mut self, done: u64, so_far: &str) {
         if self.said.elapsed() > EVERY {
             self.said = Instant::now();
-            self.say(&format!("{done} of {}", self.count), so_far);
+            self.tell(&format!("{done} of {}", self.count), so_far);
         }
     }
 
     /// Says what it came to.
     pub fn end(&self, result: &str) {
-        self.say(&self.count.to_string(), result);
+        self.tell(&self.count.to_string(), result);
     }
 
-    fn say(&self, rounds: &str, text: &str) {
+    fn tell(&self, rounds: &str, text: &str) {
         let (what, seed) = (self.what, self.seed);
         let seconds = self.start.elapsed().as_secs();
-        // With nobody to tell it to, it is as it is.
-        let _ = writeln!(
-            std::io::stderr(),
-            "{what}: {rounds} in {seconds} s, {text} (FEDMSG_SEED={seed})"
-        );
+        say(&format!("{what}: {rounds} in {seconds} s, {text} (FEDMSG_SEED={seed})"));
     }
 }
 
