@@ -213,6 +213,10 @@ pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
 pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Largest `keep_bytes` of a configuration.
 pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// Default of `host_bytes`.
+pub const JOURNAL_HOST_BYTES: u64 = 16 << 30;
+/// Most consumers in `hold_for`.
+pub const HOLD_FOR_MAX: usize = 64;
 /// Largest `keep_ms` of a configuration: 100 years.
 pub const JOURNAL_KEEP_MS_MAX: u64 = 36_525 * 24 * 3_600_000;
 /// Places in a segment that its index names are so many bytes apart.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fedmsg::envelope::{Epoch, Wire};
-use fedmsg::frames::{Answer, Request, Spot};
-use fedmsg::holder::{Absent, Holder, Holdings, Part, Stand};
+use fedmsg::frames::{Answer, Request, Spot, Word};
+use fedmsg::holder::{Absent, Floor, Holder, Holdings, Part, Stand};
 use fedmsg::identity::StreamName;
 use fedmsg::journal::{Batch, Disk, Journal, JournalError, JournalMetrics, Mark, Settings};
 use fedmsg::keys::SecretKey;
@@ -367,6 +367,8 @@ impl Holdings for Desk<'_> {
     fn heads(&mut self) -> Vec<Spot> {
         self.shelf.streams()
     }
+
+    fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
 
     fn put(&mut self, message: &Wire) -> bool {
         let Ok(verified) = self.opener.open(message) else { return false };

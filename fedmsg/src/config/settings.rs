@@ -97,7 +97,10 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
             "queue_bytes",
         ],
     ),
-    ("journal", &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms"]),
+    (
+        "journal",
+        &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms", "host_bytes", "hold_for"],
+    ),
     ("subscribe", &["from"]),
     ("relay", &["identity"]),
     ("consumer", &["store"]),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::{Core, Opened};
 use super::direct::Direct;
 use super::opening::{open_journal, random_bytes};
+use super::retention::Retention;
 use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
@@ -235,9 +236,9 @@ impl Making {
             return Ok(Err("it has no entry in [endpoints]".into()));
         };
         let slow_subscriber_wait = match self.level {
-            Level::Memory => Duration::from_millis(self.config.publisher.slow_subscriber_wait_ms),
-            // What a slow one misses is in the journal: nobody else waits for it.
-            _ => Duration::ZERO,
+            // What a slow one misses it fetches: nobody else waits for it.
+            level if level != Level::Memory && !entry.replay.is_empty() => Duration::ZERO,
+            _ => Duration::from_millis(self.config.publisher.slow_subscriber_wait_ms),
         };
         let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
         let mut tried = Vec::new();
@@ -273,7 +274,7 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let Opened { sealer, core } = match self.level {
+        let Opened { sealer, mut core } = match self.level {
             Level::Memory => {
                 let (after, prev, before) = slot.before();
                 let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
@@ -299,6 +300,11 @@ impl Making {
             }
             None => None,
         };
+        if let Some(serving) = &serving {
+            let (stream, shelf) = (sealer.stream().clone(), Arc::clone(serving.shelf()));
+            let state_dir = &self.config.state_dir;
+            core.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
+        }
         let started = Started { sealer, waker, level, relayed: false, config };
         self.start(started, |writer| move || Direct::new(writer, outlet, slot, core, serving).run())
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::keeping::{Keeping, Opening, RETRY_MS};
+use super::retention::Retention;
 use super::witness::{Renewals, Shown};
 use crate::envelope::{Epoch, Wire};
 use crate::identity::StreamName;
@@ -206,9 +207,16 @@ impl Core {
         self.keeping.as_ref().map(Keeping::mark)
     }
 
-    /// What the journal did.
-    pub fn metrics(&self) -> Option<JournalMetrics> {
-        self.keeping.as_ref().map(Keeping::metrics)
+    /// What the journal did, as it is at this time.
+    pub fn metrics(&self, wall: Timestamp) -> Option<JournalMetrics> {
+        self.keeping.as_ref().map(|keeping| keeping.metrics(wall))
+    }
+
+    /// Keeps what consumers wait for, and stays within the budget of the host, from now on.
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.set_retention(retention);
+        }
     }
 
     /// Stores what was sealed, and only then shows it to anybody.
@@ -228,7 +236,7 @@ impl Core {
         let stored = match &mut self.keeping {
             Some(keeping) => {
                 let stored = keeping.store(records, wall, now);
-                outside.stored(keeping.metrics());
+                outside.stored(keeping.metrics(wall));
                 stored
             }
             None => Ok(records),
@@ -261,7 +269,7 @@ impl Core {
         // Where a new epoch is due, what is owed will be given up.
         let keeping = self.keeping.as_mut().filter(|_| self.renewing.is_none())?;
         let retried = keeping.retry(wall, now)?;
-        outside.stored(keeping.metrics());
+        outside.stored(keeping.metrics(wall));
         Some(retried.map(|records| records.iter().for_each(|sealed| outside.show(&sealed.wire))))
     }
 

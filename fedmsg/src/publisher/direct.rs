@@ -205,7 +205,7 @@ impl Direct {
     }
 
     fn count(&self) {
-        let metrics = self.core.metrics();
+        let metrics = self.core.metrics(Clock::wall());
         *self.writer.shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 

@@ -1,7 +1,10 @@
 //! What a publisher of level `local` keeps: its journal, and what the disk did not take.
 
+use super::retention::Retention;
 use crate::envelope::{Epoch, Wire};
-use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered, Reader};
+use crate::journal::{
+    Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered, Reader, Trimmed,
+};
 use crate::keys::KeyId;
 use crate::merkle::Leaf;
 use crate::record::{After, Genesis, Level};
@@ -22,6 +25,7 @@ pub(super) struct Keeping {
     owed: Vec<Sealed>,
     retry_at: u64,
     trim_at: u64,
+    retention: Option<Retention>,
 }
 
 /// How a stream goes on.
@@ -69,7 +73,7 @@ impl Keeping {
             tracing::error!(%stream, path = %damage.path.display(), from = damage.from, to = damage.to,
                 "records of the journal cannot be read; `fedmsg journal check` tells more");
         }
-        (Keeping { journal, owed: Vec::new(), retry_at: 0, trim_at: 0 }, opening)
+        (Keeping { journal, owed: Vec::new(), retry_at: 0, trim_at: 0, retention: None }, opening)
     }
 
     pub(super) fn newest_epoch(&self) -> Option<Epoch> {
@@ -130,7 +134,7 @@ impl Keeping {
             return None;
         }
         // Retention may make room; nothing else is thrown away for it.
-        if let Err(error) = self.journal.trim(time, |_, _| false) {
+        if let Err(error) = self.give_up(time) {
             tracing::debug!(%error, "trimming a journal");
         }
         let owed = std::mem::take(&mut self.owed);
@@ -153,11 +157,27 @@ impl Keeping {
             return false;
         }
         self.trim_at = now + TRIM_MS;
-        match self.journal.trim(time, |_, _| false) {
+        match self.give_up(time) {
             Ok(trimmed) => trimmed.segments > 0,
             Err(error) => {
                 tracing::warn!(%error, stream = %self.journal.stream(), "trimming the journal");
                 false
+            }
+        }
+    }
+
+    /// Keeps what consumers wait for, and stays within the budget of the host, from now on.
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        self.retention = Some(retention);
+    }
+
+    fn give_up(&mut self, time: Timestamp) -> Result<Trimmed, JournalError> {
+        let Keeping { journal, retention, .. } = self;
+        match retention {
+            None => journal.trim(time, |_, _| false),
+            Some(retention) => {
+                let share = retention.share(journal.bytes());
+                journal.trim_to(share, time, |epoch, last| retention.holds(epoch, last))
             }
         }
     }
@@ -172,8 +192,8 @@ impl Keeping {
         self.journal.reader()
     }
 
-    pub(super) fn metrics(&self) -> JournalMetrics {
-        self.journal.metrics()
+    pub(super) fn metrics(&self, time: Timestamp) -> JournalMetrics {
+        JournalMetrics { covers_ms: self.journal.covers_ms(time), ..self.journal.metrics() }
     }
 
     /// Ends the journal cleanly.

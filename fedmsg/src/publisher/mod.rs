@@ -18,6 +18,7 @@ mod own_stream;
 mod past;
 #[cfg(feature = "net")]
 mod relayed;
+mod retention;
 mod serving;
 mod slot;
 mod ticket;

@@ -62,6 +62,11 @@ impl Serving {
         Ok(Serving { newest, disk, folder, witness, _live, _server })
     }
 
+    /// What is served, and how far consumers are with it.
+    pub(super) fn shelf(&self) -> &Arc<Shelf> {
+        &self.witness.shelf
+    }
+
     /// A record of this stream that the publisher does not know, if somebody has shown one.
     pub(super) fn shown(&self) -> Option<Shown> {
         self.witness.shown()

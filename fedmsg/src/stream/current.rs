@@ -11,6 +11,7 @@ use crate::identity::StreamName;
 use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
+use crate::planted::bug;
 use crate::record::{Heartbeat, State};
 use crate::timestamp::Timestamp;
 
@@ -155,7 +156,8 @@ impl Current {
 
     fn hand_on(&mut self, name: &StreamName, item: Item, sink: &mut Sink) {
         let place = item.place;
-        if let Some(known) = self.leaf.filter(|leaf| *leaf != place.prev) {
+        let leaf = self.leaf.filter(|_| !bug("chain-not-checked"));
+        if let Some(known) = leaf.filter(|leaf| *leaf != place.prev) {
             self.fork(name, place.i, ForkKind::Chain, (Some(known), place.prev), sink);
         }
         if let Some(ahead) = self.ahead.filter(|a| a.last == place.i && a.leaf != place.leaf) {
@@ -182,6 +184,9 @@ impl Current {
             && let Some(item) = self.held.remove(self.next, sink)
         {
             self.hand_on(name, item, sink);
+            if bug("first-of-many-only") {
+                break;
+            }
         }
     }
 
@@ -261,7 +266,7 @@ impl Current {
     }
 
     pub(super) fn look_ahead(&mut self, beat: &Heartbeat, now: u64) {
-        if beat.last < self.next || self.forked {
+        if beat.last < self.next || self.forked || bug("heartbeat-without-the-tail") {
             return;
         }
         let since = self.ahead.map_or(now, |ahead| ahead.since);
@@ -322,7 +327,7 @@ impl Current {
         if to < self.next {
             return true;
         }
-        if self.repairable && !self.forked {
+        if self.repairable && !self.forked && !bug("lost-without-asking") {
             self.want(name, to, now, sink);
             return false;
         }
@@ -343,7 +348,8 @@ impl Current {
         }
         let to = self.wanted.map_or(to, |(wanted, _)| wanted.max(to));
         self.wanted = Some((to, now));
-        let what = What::Records { epoch: self.epoch, from: self.next, to };
+        let from = self.next + u64::from(bug("gap-off-by-one") && self.next < to);
+        let what = What::Records { epoch: self.epoch, from, to };
         sink.needs.push(Need { stream: name.clone(), what });
     }
 
@@ -377,7 +383,7 @@ impl Current {
             Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
             _ => {}
         }
-        if self.forked || self.next > NUMBER_MAX {
+        if self.forked || self.next > NUMBER_MAX || bug("old-epoch-left-early") {
             return true;
         }
         if self.is_waiting() {
