@@ -94,7 +94,9 @@ impl Shared {
             self.done.fetch_add(1, Ordering::Relaxed);
             if let Some(why) = violation {
                 println!("seed {seed} is wrong: {why}");
-                println!("  again: cargo run --release -p fedmsg-simulator -- --only {seed} --trace");
+                println!(
+                    "  again: cargo run --release -p fedmsg-simulator -- --only {seed} --trace"
+                );
                 if self.wrong.fetch_add(1, Ordering::Relaxed) + 1 >= self.wrong_max {
                     self.stop.store(true, Ordering::Relaxed);
                 }

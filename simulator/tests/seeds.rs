@@ -23,7 +23,9 @@ fn nothing_is_lost_in_silence_whatever_fails() {
             }
             let outcome = run(seed, false);
             if let Some(why) = outcome.violation {
-                panic!("seed {seed}: {why}; cargo run --release -p fedmsg-simulator -- --only {seed} --trace");
+                panic!(
+                    "seed {seed}: {why}; cargo run --release -p fedmsg-simulator -- --only {seed} --trace"
+                );
             }
             counts.add(&outcome.counts);
         }
@@ -51,7 +53,10 @@ fn a_seed_is_the_same_run_each_time() {
     let mut traces = Vec::new();
     for seed in 0..40 {
         let (first, again) = (run(seed, false), run(seed, false));
-        assert_eq!((first.trace, first.took, first.counts), (again.trace, again.took, again.counts));
+        assert_eq!(
+            (first.trace, first.took, first.counts),
+            (again.trace, again.took, again.counts)
+        );
         traces.push(first.trace);
     }
     traces.sort_unstable();

@@ -26,6 +26,8 @@ pub(super) struct Current {
     time: Timestamp,
     /// The position is that of a refused message, whose time nobody has read: what is behind it may be old.
     untimed: bool,
+    /// The time of a heartbeat that showed less than we have.
+    behind: Option<Timestamp>,
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
@@ -72,6 +74,7 @@ impl Current {
             genesis: base.genesis,
             time: base.time,
             untimed: false,
+            behind: None,
             held: Held::default(),
             ahead: None,
             recent: VecDeque::new(),
@@ -192,7 +195,7 @@ impl Current {
 
     /// The position is behind this number.
     fn move_to(&mut self, i: u64, leaf: Option<Leaf>) {
-        (self.next, self.leaf) = (i + 1, leaf);
+        (self.next, self.leaf, self.behind) = (i + 1, leaf, None);
         if let Some(leaf) = leaf {
             self.remember(i, leaf);
         }
@@ -216,7 +219,8 @@ impl Current {
             // A late one shows less than we have, but is also older than what we have. The last words of an
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
-            if message.timestamp() > self.time && beat.state == State::Open && !self.untimed {
+            let is_newer = message.timestamp() > self.time && beat.state == State::Open;
+            if is_newer && !self.untimed && self.is_sure(message) {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -225,11 +229,19 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.time = self.time.max(message.timestamp());
-        self.untimed = false;
+        (self.untimed, self.behind) = (false, None);
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
+    }
+
+    /// Whether a heartbeat that shows less than we have shows that the publisher was set back. One that was
+    /// asked for may have been overtaken by messages, and its time says little when the publisher's clock was
+    /// set back meanwhile: then there must be a second one.
+    fn is_sure(&mut self, message: &Message) -> bool {
+        let before = self.behind.replace(message.timestamp());
+        !message.replayed || before.is_some_and(|before| message.timestamp() > before)
     }
 
     /// Takes a heartbeat of an epoch before this one: a late one, or a publisher that was set back behind the
