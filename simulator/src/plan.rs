@@ -143,15 +143,20 @@ impl Plan {
     }
 
     fn messages(&mut self, r: &mut Rng) {
-        let mut left = r.usize(20..110);
+        // Now and then so many that what is missing must come in portions, not one by one.
+        let (all, most) = if chance(r, 30) { (r.usize(150..300), 60) } else { (r.usize(20..110), 9) };
+        let mut left = all;
         while left > 0 {
-            let count = r.usize(1..=9).min(left);
+            let count = r.usize(1..=most).min(left);
             left -= count;
             let worker = self.workers[r.usize(0..self.workers.len())];
             self.messages.push((r.u64(START..self.heal), worker, count));
         }
         // Afterwards most streams go on; the loss of the last message of another one is found all the same.
-        for worker in self.workers.iter().filter(|_| chance(r, 600)) {
+        for worker in &self.workers {
+            if chance(r, 400) {
+                continue;
+            }
             self.messages.push((self.heal + r.u64(3_000..6_000), *worker, r.usize(1..=2)));
         }
     }

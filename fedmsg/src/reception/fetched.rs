@@ -8,6 +8,7 @@ use crate::history::Order;
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
 use crate::open::{Place, Record, Refused, Verified};
+use crate::planted::bug;
 use crate::rejection::Rejection;
 use crate::repair::{Found, Holders};
 use crate::timestamp::Timestamp;
@@ -123,6 +124,9 @@ impl Reception {
                         self.events.push(Event::Late(message));
                     } else {
                         self.take(message, now);
+                    }
+                    if bug("first-of-many-only") {
+                        break;
                     }
                 }
                 Ok(_) => {
