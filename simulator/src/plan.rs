@@ -144,7 +144,8 @@ impl Plan {
 
     fn messages(&mut self, r: &mut Rng) {
         // Now and then so many that what is missing must come in portions, not one by one.
-        let (all, most) = if chance(r, 30) { (r.usize(150..300), 60) } else { (r.usize(20..110), 9) };
+        let (all, most) =
+            if chance(r, 30) { (r.usize(150..300), 60) } else { (r.usize(20..110), 9) };
         let mut left = all;
         while left > 0 {
             let count = r.usize(1..=most).min(left);
