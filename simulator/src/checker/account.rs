@@ -205,7 +205,7 @@ impl Account {
             // holder to ask.
             let held_back = self.forked.iter().any(|(w, forked)| *w == worker && *forked >= epoch);
             let stale = self.stale.contains(&position);
-            let told = held_back || stale || self.unproven[worker] || fate.unheld;
+            let told = before || held_back || stale || self.unproven[worker] || fate.unheld;
             return told || readable(position) != Some(leaf);
         }
         // Nothing shows what stood behind the last number that is there.
