@@ -205,6 +205,10 @@ impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
         self.shelf.streams()
     }
 
+    fn knows_all(&self) -> bool {
+        self.shelf.knows_all_streams()
+    }
+
     fn put(&mut self, message: &Wire) -> bool {
         (self.on_put)(message.clone())
     }
