@@ -129,3 +129,37 @@ fn what_comes_while_others_are_read_comes_after_the_past() {
     assert!(said.starts_with(&format!("live 1 {} ", fetched(1, 2_500))), "{said}");
     assert!(said.ends_with(&format!("+2500 caught-up:1 {}", fetched(2_501, 2_505))), "{said}");
 }
+
+#[test]
+fn a_number_that_is_not_there_yet_is_the_next_one_and_one_that_is_gone_is_lost() {
+    for (number, expected) in [
+        (9, "live 4 caught-up:1".to_owned()),
+        (4, "live 4 caught-up:1".to_owned()),
+        (2, format!("live 2 {} caught-up:1", fetched(2, 3))),
+    ] {
+        let (mut writer, genesis) = Writer::new();
+        let mut world = World::with(1, |reception| {
+            reception.set_beginning(move |_| Begin::Number(number), 1_000);
+            reception.read_history(Order::Time, 1_000);
+        });
+        let past = writer.seal(3);
+        world.keep([&genesis], 1);
+        world.keep(&past, 1);
+        world.hosts[0].shelf.heartbeat = Some(writer.beat(0).wire);
+        world.pass(300);
+        world.says(&expected);
+        world.arrive(&writer.seal(1));
+        world.says("4");
+    }
+    let (mut writer, genesis) = Writer::new();
+    let mut world = World::with(1, |reception| {
+        reception.set_beginning(|_| Begin::Number(1), 1_000);
+        reception.read_history(Order::Time, 1_000);
+    });
+    let past = writer.seal(3);
+    world.keep([&genesis], 1);
+    world.keep(&past, 1);
+    world.hosts[0].shelf.first = 3;
+    world.pass(1_000);
+    world.says("live 1 lost:1-2:absent +3 caught-up:1");
+}
