@@ -21,4 +21,5 @@ mod repair;
 mod replay;
 mod replayed;
 mod streams;
+mod tail_past;
 mod zero;
