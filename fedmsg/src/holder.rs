@@ -48,6 +48,8 @@ pub trait Holdings {
     fn knows_all(&self) -> bool {
         true
     }
+    /// A consumer says how far it is.
+    fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
     /// Takes a message that somebody wants to be kept; `false` when it is not taken.
     fn put(&mut self, message: &Wire) -> bool;
 }
@@ -264,6 +266,7 @@ impl Holder {
             let text = "no room for the floors of more consumers".into();
             return Reply::Err { code: ErrorCode::Full, text };
         }
+        holdings.acknowledged(stream, consumer, floor);
         Reply::Ok
     }
 }
