@@ -28,4 +28,5 @@ mod restored;
 mod stream_cli;
 mod streams;
 mod synced;
+mod tail_past;
 mod zero;

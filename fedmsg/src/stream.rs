@@ -287,7 +287,8 @@ impl Stream {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
                 }
                 (Some((Begin::Number(next), _)), [.., newest]) => {
-                    self.begin_at(newest.epoch, next.max(newest.first).max(1));
+                    // A number that is not there yet is the next one; one that is there no more is lost.
+                    self.begin_at(newest.epoch, next.clamp(1, newest.last + 1));
                 }
                 (Some((Begin::Last(count), _)), _) => {
                     let (epoch, next) = last_of(epochs, count);

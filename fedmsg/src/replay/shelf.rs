@@ -206,6 +206,11 @@ impl Shelf {
         all
     }
 
+    /// Whether every stream was looked at by the last [`streams`](Self::streams); the next one goes on.
+    pub fn knows_all_streams(&self) -> bool {
+        lock(&self.heads).knows_all()
+    }
+
     /// The folder of a stream. A stream's name has no part that could lead elsewhere: its identity has no
     /// empty token and no slash, and its slot is a number or a UUID.
     fn slot(&self, stream: &StreamName) -> PathBuf {
