@@ -68,6 +68,7 @@ pub mod open;
 mod pacing;
 mod planted;
 pub mod policy;
+mod progress;
 pub mod publisher;
 mod queue;
 pub mod reception;
