@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use self::cures::Cures;
 use self::track::Track;
-pub(crate) use self::writes::{Failing, Round, Write};
+pub(crate) use self::writes::{Failing, Moves, Write};
 use crate::consumer::{Cursor, Position, Refusal, Refused, Start};
 use crate::envelope::Epoch;
 use crate::event::EpochChange;
@@ -360,11 +360,6 @@ impl Progress {
     /// Which refused messages are to be fetched now.
     pub(crate) fn fetches(&mut self, now: u64) -> Vec<Position> {
         self.cures.fetches(now)
-    }
-
-    /// Whether some wait to be fetched.
-    pub(crate) fn is_curing(&self) -> bool {
-        self.cures.is_waiting()
     }
 
     /// Gives a ticket for a message that was refused before, and came now. `bytes` is nothing for one that is

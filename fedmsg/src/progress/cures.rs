@@ -72,10 +72,6 @@ impl Cures {
         fetches
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// One was fetched, and is still refused; says whether it was one of these.
     pub(super) fn refused(&mut self, position: &Position) -> bool {
         self.waiting.get(position).is_some_and(Option::is_some)

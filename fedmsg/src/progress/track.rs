@@ -20,6 +20,8 @@ pub(super) struct Track {
     used_up: BTreeSet<(Epoch, u64)>,
     /// The cursor that the store has.
     stored: Option<Mark>,
+    /// The store has no room for its cursor.
+    no_cursor: bool,
     head: Option<(Epoch, u64)>,
 }
 
@@ -31,6 +33,7 @@ impl Track {
             open: BTreeMap::new(),
             used_up: BTreeSet::new(),
             stored: None,
+            no_cursor: false,
             head: None,
         }
     }
@@ -107,12 +110,17 @@ impl Track {
 
     /// The cursor, where the store has another one.
     pub(super) fn to_write(&self) -> Option<Mark> {
-        self.cursor().filter(|cursor| self.stored != Some(*cursor))
+        self.cursor().filter(|cursor| !self.no_cursor && self.stored != Some(*cursor))
     }
 
     /// The store has this cursor now.
     pub(super) fn written(&mut self, mark: Mark) {
         self.stored = Some(mark);
+    }
+
+    /// The store has no room for its cursor.
+    pub(super) fn no_cursor(&mut self) {
+        self.no_cursor = true;
     }
 
     pub(super) fn head(&mut self, epoch: Epoch, last: u64) {

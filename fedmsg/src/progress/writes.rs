@@ -78,6 +78,18 @@ pub(crate) struct Round {
     moving: Option<BTreeSet<usize>>,
 }
 
+impl Moves {
+    /// The same in two calls; one cursor alone comes back.
+    pub(crate) fn halves(mut self) -> Result<[Moves; 2], Moves> {
+        if self.cursors.len() < 2 {
+            return Err(self);
+        }
+        let half = self.cursors.len() / 2;
+        let (cursors, tracks) = (self.cursors.split_off(half), self.tracks.split_off(half));
+        Ok([self, Moves { cursors, tracks }])
+    }
+}
+
 impl Progress {
     /// Begins to write down what was answered so far.
     pub(crate) fn round(&mut self) -> Round {
@@ -191,6 +203,13 @@ impl Progress {
         self.counts.refusals_dropped += count as u64;
     }
 
+    /// The store has no room for the cursors of these streams: they are not written any more.
+    pub(crate) fn no_room_for_cursor(&mut self, moves: &Moves) {
+        for (at, _) in &moves.tracks {
+            self.tracks[*at].no_cursor();
+        }
+    }
+
     /// A call failed, and is to be made again with a later round.
     pub(crate) fn undone(&mut self, write: Write) {
         match write {
@@ -205,11 +224,6 @@ impl Progress {
     /// The store has no room for another failed message: nothing new is handed out until it has.
     pub(crate) fn store_is_full(&mut self) {
         self.full = true;
-    }
-
-    /// Whether the store lacks room.
-    pub(crate) fn is_full(&self) -> bool {
-        self.full
     }
 
     /// The round is over: everything of it is in the store, except for failures that found no room.
