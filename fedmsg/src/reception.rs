@@ -20,6 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Message, Rejected};
 use crate::followed::Followed;
+use crate::frames::Word;
 use crate::history::{History, Order};
 use crate::identity::{Identity, StreamName};
 use crate::need::{Need, What};
@@ -147,6 +148,18 @@ impl Reception {
     /// Fetches one record outside of the order of its stream: it comes as [`Event::Late`], or not at all.
     pub fn fetch(&mut self, stream: StreamName, epoch: Epoch, i: u64, now: u64) {
         self.repair.need(Need { stream, what: What::Single { epoch, i } }, now);
+    }
+
+    /// Tells the publisher of a stream how far a named consumer is with it. Nothing is promised: it is told
+    /// again later.
+    pub fn acknowledge(
+        &mut self,
+        stream: &StreamName,
+        position: (Epoch, u64),
+        consumer: &Word,
+        now: u64,
+    ) {
+        self.repair.acknowledge(stream, position, consumer, now);
     }
 
     /// Takes what came from endpoints.

@@ -25,10 +25,12 @@ pub use self::found::{Found, RepairCounts};
 use self::mood::Moods;
 use self::task::Task;
 use crate::endpoint::Endpoint;
-use crate::envelope::Wire;
-use crate::frames::{Answer, Ask, RequestId};
+use crate::envelope::{Epoch, Wire};
+use crate::frames::{Answer, Ask, RequestId, Word};
 use crate::identity::StreamName;
-use crate::limits::{ASK_MS_MAX, GET_MESSAGES_MAX, NEEDS_OF_STREAM_MAX, SHOWN_HOLDERS_MAX};
+use crate::limits::{
+    ASK_MS_MAX, FLIGHTS_MAX, GET_MESSAGES_MAX, NEEDS_OF_STREAM_MAX, SHOWN_HOLDERS_MAX,
+};
 use crate::need::Need;
 
 /// The holders of streams, in the order in which they are asked.
@@ -152,7 +154,24 @@ impl Repair {
         let holders = Arc::clone(&self.holders);
         for holder in holders.of(stream).iter().take(SHOWN_HOLDERS_MAX) {
             let ask = Ask::Put { messages: vec![record.clone()] };
-            self.send(holder.clone(), Purpose::Show, ask, 0, now);
+            self.send(holder.clone(), Purpose::Tell, ask, 0, now);
+        }
+    }
+
+    /// Tells the publisher of a stream how far a named consumer is with it: the floor of its retention.
+    pub fn acknowledge(
+        &mut self,
+        stream: &StreamName,
+        (epoch, upto): (Epoch, u64),
+        consumer: &Word,
+        now: u64,
+    ) {
+        let holders = Arc::clone(&self.holders);
+        let Some(holder) = holders.of(stream).first() else { return };
+        if self.moods.allows(holder, now) && self.flights.len() < FLIGHTS_MAX {
+            let (stream, consumer) = (stream.clone(), consumer.clone());
+            let ask = Ask::Ack { stream, epoch, upto, consumer };
+            self.send(holder.clone(), Purpose::Tell, ask, 0, now);
         }
     }
 
@@ -219,7 +238,7 @@ impl Repair {
             Some(Flight { purpose: Purpose::List, .. }) => {
                 self.listed(id, holder, answer.reply, now);
             }
-            Some(Flight { purpose: Purpose::Show, .. }) => {
+            Some(Flight { purpose: Purpose::Tell, .. }) => {
                 self.land(id);
             }
             Some(flight) => {

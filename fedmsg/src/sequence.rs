@@ -80,9 +80,9 @@ impl Sequencer {
         self.of_holder(name, now, |stream, sink| stream.absent(epoch, span, now, sink));
     }
 
-    /// No holder has more of this epoch than up to a number.
-    pub fn rest_over(&mut self, name: &StreamName, epoch: Epoch, upto: u64, now: u64) {
-        self.of_holder(name, now, |stream, sink| stream.rest_over(epoch, upto, now, sink));
+    /// No holder has more of this epoch than up to a number, of those that were asked from a time on.
+    pub fn rest_over(&mut self, name: &StreamName, epoch: Epoch, over: (u64, u64), now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.rest_over(epoch, over, now, sink));
     }
 
     /// No holder has the record that opens this epoch.
@@ -90,9 +90,10 @@ impl Sequencer {
         self.of_holder(name, now, |stream, sink| stream.no_genesis(epoch, now, sink));
     }
 
-    /// What epochs a holder has of a stream, oldest first; none when no holder knows it.
-    pub fn epochs(&mut self, name: &StreamName, epochs: &[Range], now: u64) {
-        self.of_holder(name, now, |stream, sink| stream.epochs(epochs, now, sink));
+    /// What epochs a holder has of a stream, that was asked at this time, oldest first; none when no holder
+    /// knows it.
+    pub fn epochs(&mut self, name: &StreamName, epochs: &[Range], asked: u64, now: u64) {
+        self.of_holder(name, now, |stream, sink| stream.epochs(epochs, asked, now, sink));
     }
 
     /// Where a stream was at the time that was asked for.

@@ -237,10 +237,16 @@ impl Stream {
         self.settle(now, sink);
     }
 
-    /// No holder has more of this epoch than up to a number.
-    pub(crate) fn rest_over(&mut self, epoch: Epoch, upto: u64, now: u64, sink: &mut Sink) {
+    /// No holder has more of this epoch than up to a number, of those that were asked from a time on.
+    pub(crate) fn rest_over(
+        &mut self,
+        epoch: Epoch,
+        (upto, asked): (u64, u64),
+        now: u64,
+        sink: &mut Sink,
+    ) {
         if let Some(current) = self.current.as_mut().filter(|current| current.epoch == epoch) {
-            current.rest_over(upto);
+            current.rest_over(upto, asked);
         }
         self.settle(now, sink);
     }
@@ -249,18 +255,20 @@ impl Stream {
     pub(crate) fn no_genesis(&mut self, epoch: Epoch, now: u64, sink: &mut Sink) {
         match self.pending.get_mut(&epoch) {
             Some(pending) => pending.no_genesis(),
-            // A holder knew of the epoch, and nobody can show it.
+            // Somebody said that there was such an epoch, and nobody can show it.
             None => {
                 if let Some(pending) = self.pending.values_mut().next() {
-                    pending.before_known();
+                    pending.no_genesis_of(epoch);
+                    pending.nothing_before(now);
                 }
             }
         }
         self.settle(now, sink);
     }
 
-    /// What epochs a holder has, oldest first; none when no holder knows the stream.
-    pub(crate) fn epochs(&mut self, epochs: &[Range], now: u64, sink: &mut Sink) {
+    /// What epochs a holder has, that was asked at this time, oldest first; none when no holder knows the
+    /// stream.
+    pub(crate) fn epochs(&mut self, epochs: &[Range], asked: u64, now: u64, sink: &mut Sink) {
         if self.current.is_none() {
             match (self.begin, epochs) {
                 (
@@ -290,7 +298,7 @@ impl Stream {
         let Some(current) = &mut self.current else { return };
         let here = epochs.iter().find(|range| range.epoch == current.epoch);
         if here.is_some_and(|range| current.lacks(range.last)) {
-            current.want_rest(&self.name, now, sink);
+            current.want_rest(&self.name, now, now, sink);
         }
         let (current, first) = (current.epoch, self.pending.keys().next().copied());
         let behind =
@@ -302,7 +310,7 @@ impl Stream {
             }
             None => {
                 if let Some(pending) = self.pending.values_mut().next() {
-                    pending.before_known();
+                    pending.nothing_before(asked);
                 }
             }
         }

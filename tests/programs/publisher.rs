@@ -1,6 +1,8 @@
 //! A service for tests: `publisher CONFIG_DIR IDENTITY`. It says `ready STREAM EPOCH direct|relayed`, then
-//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY`.
+//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY`. `many COUNT TOPIC
+//! JSON` publishes so often as fast as it goes, and says `sent` for the last one.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -23,6 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("subscribers {there}");
             continue;
         }
+        if let Some(words) = line.strip_prefix("many ") {
+            let mut words = words.splitn(3, ' ');
+            let mut word = || words.next().ok_or("many COUNT TOPIC JSON");
+            let (count, topic, body) = (word()?.parse::<u64>()?, word()?, word()?);
+            many(&publisher, count, topic, body)?;
+            continue;
+        }
         let (topic, body) = line.split_once(' ').ok_or("TOPIC JSON")?;
         let sent = publisher.publish(Draft::new(topic).raw_body(body)).wait();
         match sent {
@@ -35,5 +44,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     publisher.close();
     println!("closed");
+    Ok(())
+}
+
+/// Publishes `count` times with up to 1,000 receipts outstanding.
+fn many(publisher: &Publisher, count: u64, topic: &str, body: &str) -> Result<(), Box<dyn Error>> {
+    let mut waiting = VecDeque::new();
+    let mut last = None;
+    for _ in 0..count {
+        waiting.push_back(publisher.enqueue(Draft::new(topic).raw_body(body))?);
+        if waiting.len() >= 1_000 {
+            last = waiting.pop_front().map(|ticket| ticket.wait()).transpose()?;
+        }
+    }
+    for ticket in waiting {
+        last = Some(ticket.wait()?);
+    }
+    let receipt = last.ok_or("at least one")?;
+    println!("sent {} {} {} -", receipt.stream, receipt.epoch, receipt.i);
     Ok(())
 }

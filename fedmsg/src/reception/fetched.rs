@@ -4,7 +4,6 @@ use super::Reception;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Message, Rejected, Stalled, Unfetched};
-use crate::frames::Range;
 use crate::history::Order;
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
@@ -40,12 +39,13 @@ impl Reception {
             Found::Absent { stream, epoch, span: (i, _), single: true } => {
                 self.events.push(Event::Unfetched(Unfetched::new(stream, epoch, i)));
             }
-            Found::RestOver { stream, epoch, upto } => {
-                self.sequencer.rest_over(&stream, epoch, upto, now);
+            Found::RestOver { stream, epoch, upto, asked } => {
+                self.sequencer.rest_over(&stream, epoch, (upto, asked), now);
             }
             Found::NoGenesis { stream, epoch } => self.sequencer.no_genesis(&stream, epoch, now),
-            Found::Info { stream, holder, heartbeat, epochs } => {
-                self.info(&stream, holder, heartbeat, &epochs, now, wall);
+            Found::Info { stream, holder, heartbeat, epochs, asked } => {
+                self.info(&stream, holder.zip(heartbeat), now, wall);
+                self.sequencer.epochs(&stream, &epochs, asked, now);
             }
             Found::Place { stream, epoch, i } => self.sequencer.found(&stream, epoch, i, now),
             Found::Streams { holder, streams, complete } => {
@@ -79,16 +79,15 @@ impl Reception {
         }
     }
 
+    /// Takes the newest heartbeat that a holder has.
     fn info(
         &mut self,
         stream: &StreamName,
-        holder: Option<Endpoint>,
-        heartbeat: Option<Wire>,
-        epochs: &[Range],
+        heartbeat: Option<(Endpoint, Wire)>,
         now: u64,
         wall: Timestamp,
     ) {
-        if let (Some(wire), Some(holder)) = (heartbeat, holder) {
+        if let Some((holder, wire)) = heartbeat {
             let fetched =
                 Fetched { stream: stream.clone(), epoch: NO_EPOCH, holder, single: false };
             match self.opener.open(&wire) {
@@ -104,7 +103,6 @@ impl Reception {
                 }
             }
         }
-        self.sequencer.epochs(stream, epochs, now);
     }
 
     /// Takes records that a holder gave.

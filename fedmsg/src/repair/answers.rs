@@ -33,12 +33,15 @@ impl Repair {
                 self.ended(&stream, holder, flight, more, now);
             }
             Reply::Info { heartbeat, epochs, .. } => {
+                let task = self.streams.get(&stream).and_then(VecDeque::front);
+                let asked = task.map_or(0, Task::begun);
                 if heartbeat.is_some() || !epochs.is_empty() {
                     self.found.push(Found::Info {
                         stream: stream.clone(),
                         holder: Some(holder.clone()),
                         heartbeat,
                         epochs: epochs.clone(),
+                        asked,
                     });
                 }
                 self.step(&stream, holder, now, |task| task.informed(holder, &epochs));
@@ -135,7 +138,7 @@ impl Repair {
         let Some(flight) = self.land(id) else { return };
         match flight.purpose {
             Purpose::Stream(stream) => self.put_off(&stream, holder, why, now),
-            Purpose::Show => {}
+            Purpose::Tell => {}
             Purpose::List => {
                 let at = self.moods.failed(holder, now);
                 let list = self.lists.entry(holder.clone()).or_default();

@@ -13,8 +13,8 @@ pub(super) enum Purpose {
     Stream(StreamName),
     /// Which streams the holder has.
     List,
-    /// To show a publisher a record; nothing follows from the answer.
-    Show,
+    /// To tell a publisher something; nothing follows from the answer.
+    Tell,
 }
 
 /// A request on its way.

@@ -41,6 +41,8 @@ pub enum Found {
         epoch: Epoch,
         /// The last number that anybody had, or one less than was asked for.
         upto: u64,
+        /// When the first one was asked: what was stored later may be missing here.
+        asked: u64,
     },
     /// No holder has the record that opens this epoch.
     NoGenesis {
@@ -59,6 +61,8 @@ pub enum Found {
         heartbeat: Option<Wire>,
         /// The epochs, oldest first; none when no holder knows the stream.
         epochs: Vec<Range>,
+        /// When it was asked: what began later may be missing here.
+        asked: u64,
     },
     /// Where a stream was at a time.
     Place {

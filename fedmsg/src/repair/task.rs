@@ -12,6 +12,8 @@ use crate::need::What;
 #[derive(Debug)]
 pub(super) struct Task {
     what: What,
+    /// When the search began.
+    begun: u64,
     /// Since when it is needed, or something came of it the last time.
     pub(super) since: u64,
     pub(super) is_flying: bool,
@@ -54,6 +56,7 @@ impl Task {
         };
         Task {
             what,
+            begun: now,
             since: now,
             is_flying: false,
             is_ready: false,
@@ -65,6 +68,11 @@ impl Task {
             answered: Vec::new(),
             wants_range: false,
         }
+    }
+
+    /// When the search began.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     pub(super) fn what(&self) -> What {
@@ -266,14 +274,15 @@ impl Task {
                 found.push(Found::Absent { stream, epoch, span: (i, i), single: true });
             }
             What::Rest { epoch, from } => {
-                let upto = self.open.first().map_or(NUMBER_MAX, |(next, _)| *next);
+                // Holes before that are the business of whoever has what is behind them.
+                let upto = self.open.last().map_or(NUMBER_MAX, |(next, _)| *next);
                 let upto = upto.saturating_sub(1).max(from.saturating_sub(1));
-                found.push(Found::RestOver { stream, epoch, upto });
+                found.push(Found::RestOver { stream, epoch, upto, asked: self.begun });
             }
             What::Genesis { epoch } => found.push(Found::NoGenesis { stream, epoch }),
             What::Head | What::Find { .. } => {
-                let (holder, heartbeat, epochs) = (None, None, Vec::new());
-                found.push(Found::Info { stream, holder, heartbeat, epochs });
+                let (holder, heartbeat, epochs, asked) = (None, None, Vec::new(), self.begun);
+                found.push(Found::Info { stream, holder, heartbeat, epochs, asked });
             }
         }
     }

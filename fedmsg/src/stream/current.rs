@@ -45,8 +45,11 @@ pub(super) struct Current {
 enum Rest {
     Unknown,
     Asked(u64),
-    /// Nobody has more than up to here.
-    Over(u64),
+    /// Nobody had more than up to here when it was asked.
+    Over {
+        upto: u64,
+        asked: u64,
+    },
 }
 
 /// What a heartbeat shows and we lack.
@@ -227,7 +230,8 @@ impl Current {
         now: u64,
         sink: &mut Sink,
     ) {
-        if message.timestamp() > self.time && beat.state != State::Closed {
+        let known = self.time > Timestamp::from_millis(i64::MIN);
+        if known && message.timestamp() > self.time && beat.state != State::Closed {
             let leaves = (self.leaf, beat.head);
             self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
             self.show(name, now, sink);
@@ -344,15 +348,26 @@ impl Current {
         }
     }
 
-    /// Has whatever there is behind the last known number fetched. `true` once nobody has more.
-    pub(super) fn want_rest(&mut self, name: &StreamName, now: u64, sink: &mut Sink) -> bool {
+    /// Has whatever there is behind the last known number fetched. `true` once nobody has more, as those say
+    /// who were asked after `since`.
+    pub(super) fn want_rest(
+        &mut self,
+        name: &StreamName,
+        since: u64,
+        now: u64,
+        sink: &mut Sink,
+    ) -> bool {
         match self.rest {
-            Rest::Over(upto) if upto < self.next => return true,
+            Rest::Over { upto, asked } if upto < self.next && asked >= since => return true,
             Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
             _ => {}
         }
         if self.forked || self.next > NUMBER_MAX {
             return true;
+        }
+        if self.is_waiting() {
+            // There is more, and it is being fetched.
+            return false;
         }
         self.rest = Rest::Asked(now);
         let what = What::Rest { epoch: self.epoch, from: self.next };
@@ -360,9 +375,9 @@ impl Current {
         false
     }
 
-    /// No holder has more than up to this number.
-    pub(super) fn rest_over(&mut self, upto: u64) {
-        self.rest = Rest::Over(upto);
+    /// No holder had more than up to this number when it was asked.
+    pub(super) fn rest_over(&mut self, upto: u64, asked: u64) {
+        self.rest = Rest::Over { upto, asked };
     }
 
     /// No holder has these numbers, as far as they are still missing.

@@ -27,6 +27,8 @@ pub(super) struct Pending {
     /// When its genesis record was asked for, and whether nobody has it.
     genesis_asked: Option<u64>,
     genesis_absent: bool,
+    /// Nobody has the epoch that the genesis record names as the one before.
+    passes_over: bool,
     /// Whether it was asked which epochs lie before this one.
     before: Before,
 }
@@ -82,6 +84,7 @@ impl Pending {
             held: Held::default(),
             genesis_asked: None,
             genesis_absent: false,
+            passes_over: false,
             before: Before::Unknown,
         }
     }
@@ -98,6 +101,7 @@ impl Pending {
 
     pub(super) fn genesis(&mut self, message: &Message, genesis: &Genesis) {
         let (place, fresh) = (message.place(), is_fresh(message));
+        self.time = self.time.max(message.timestamp());
         let (prev, leaf) = (place.prev, place.leaf);
         self.genesis = Some(Opening { after: genesis.after, prev, leaf, fresh });
     }
@@ -152,7 +156,7 @@ impl Pending {
                 self.ask_genesis(epoch, name, now, sink);
                 return None;
             }
-            let ready = !current.repairable || current.want_rest(name, now, sink);
+            let ready = !current.repairable || current.want_rest(name, self.since, now, sink);
             return ready.then(|| self.first(false));
         };
         match opening.after {
@@ -172,10 +176,15 @@ impl Pending {
                 Some(self.first(proven))
             }
             _ if !current.repairable => Some(self.first(false)),
+            After::Epoch { epoch: before, .. } if before > current.epoch && !self.passes_over => {
+                // It is named, so it was there: its own genesis record ties it to what was before.
+                self.ask_genesis(before, name, now, sink);
+                None
+            }
             _ => {
                 // Other epochs in between come first; then what is left of the current one.
                 let known = self.ask_before(name, now, sink);
-                (known && current.want_rest(name, now, sink)).then(|| self.first(false))
+                (known && current.want_rest(name, self.since, now, sink)).then(|| self.first(false))
             }
         }
     }
@@ -198,14 +207,23 @@ impl Pending {
         false
     }
 
-    /// It is known which epochs lie before this one, as far as somebody has them.
-    pub(super) fn before_known(&mut self) {
-        self.before = Before::Known;
+    /// A holder that was asked at this time has no epoch between the current one and this.
+    pub(super) fn nothing_before(&mut self, asked: u64) {
+        if asked >= self.since {
+            self.before = Before::Known;
+        }
     }
 
     /// No holder has the genesis record.
     pub(super) fn no_genesis(&mut self) {
         self.genesis_absent = self.genesis.is_none();
+    }
+
+    /// No holder has the genesis record of this epoch, which this one may name as the one before.
+    pub(super) fn no_genesis_of(&mut self, epoch: Epoch) {
+        let after = self.genesis.as_ref().map(|opening| opening.after);
+        self.passes_over |=
+            matches!(after, Some(After::Epoch { epoch: named, .. }) if named == epoch);
     }
 
     /// The epoch before this one, and how far it went, as the genesis record says.

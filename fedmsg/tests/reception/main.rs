@@ -7,5 +7,6 @@ mod history;
 mod holders;
 #[path = "../independent/mod.rs"]
 mod independent;
+mod property;
 mod repair;
 mod world;

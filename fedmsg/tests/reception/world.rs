@@ -48,20 +48,32 @@ impl Writer {
     }
 
     pub fn open(n: u64, after: (After, Leaf)) -> (Writer, Sealed) {
+        Writer::open_at(n, after, 0)
+    }
+
+    pub fn open_at(n: u64, after: (After, Leaf), ms: i64) -> (Writer, Sealed) {
         let stream = StreamName::parse(STREAM).expect("stream");
         let (mut sealer, genesis) =
-            Sealer::open_epoch(key(1), stream, epoch(n), after, Level::Local, at(0));
+            Sealer::open_epoch(key(1), stream, epoch(n), after, Level::Local, at(ms));
         sealer.keeps_from(1);
         (Writer { sealer, text: "" }, genesis)
     }
 
     /// The epoch `n`, tied to the end of this one.
     pub fn next(&self, n: u64) -> (Writer, Sealed) {
+        self.next_at(n, 0)
+    }
+
+    pub fn next_at(&self, n: u64, ms: i64) -> (Writer, Sealed) {
         let (last, leaf) = self.sealer.last();
-        Writer::open(n, (After::Epoch { epoch: self.sealer.epoch(), last }, leaf))
+        Writer::open_at(n, (After::Epoch { epoch: self.sealer.epoch(), last }, leaf), ms)
     }
 
     pub fn seal(&mut self, n: usize) -> Vec<Sealed> {
+        self.seal_at(n, 0)
+    }
+
+    pub fn seal_at(&mut self, n: usize, ms: i64) -> Vec<Sealed> {
         let (trust, who) = (trust(), identity(WHO));
         let draft = |_| {
             let body = serde_json::json!({ "text": self.text });
@@ -69,7 +81,7 @@ impl Writer {
             check(draft, &who, &trust, || "2026-1".into()).expect("draft")
         };
         let drafts: Vec<_> = (0..n).map(draft).collect();
-        self.sealer.seal(&drafts, at(0))
+        self.sealer.seal(&drafts, at(ms))
     }
 
     pub fn beat(&mut self, ms: i64) -> Sealed {
@@ -120,6 +132,7 @@ pub struct World {
     pub now: u64,
     pub words: Vec<String>,
     pub stalled: Vec<String>,
+    pub log: Vec<Event>,
 }
 
 impl World {
@@ -140,7 +153,7 @@ impl World {
         let mut reception = Reception::new(Arc::clone(&trust()), 1);
         prepare(&mut reception);
         let (words, stalled) = (Vec::new(), Vec::new());
-        let mut world = World { reception, hosts, now: 1_000, words, stalled };
+        let mut world = World { reception, hosts, now: 1_000, words, stalled, log: Vec::new() };
         world.reception.follow(world.followed(), 1_000);
         world
     }
@@ -227,7 +240,7 @@ impl World {
                     *last = text.replace("\"text\":\"", "\"text\":\"x").into();
                 }
                 Mode::Shuffling if is_record => {
-                    let other = host.shelf.epochs.values().next().and_then(|e| e.get(&1));
+                    let other = host.shelf.epochs.values().find_map(|epoch| epoch.values().next());
                     let other = other.expect("a record").clone();
                     let at = frames.len() - 2;
                     frames[at] = other.topic;
@@ -247,6 +260,7 @@ impl World {
 
     fn drain(&mut self) {
         for event in self.reception.events() {
+            self.log.push(event.clone());
             self.words.push(match event {
                 Event::Message(message) if message.replayed => format!("+{}", message.i()),
                 Event::Message(message) => message.i().to_string(),
