@@ -291,6 +291,10 @@ pub const CURES_OF_STREAM_MAX: usize = 4;
 pub const CURE_AGAIN_MS: u64 = 60_000;
 /// Streams of which it is written down that their key is not known.
 pub const NOTES_MAX: usize = 256;
+/// Publishers are told how far a durable consumer is this often, in milliseconds.
+pub const TELL_MS: u64 = 1_000;
+/// Cursors of which publishers are told at once; the others have their turn the next time.
+pub const TELLS_MAX: usize = 32;
 /// Default length of a lease on a durable consumer, in milliseconds; it is renewed three times as often.
 pub const LEASE_MS: u64 = 30_000;
 /// A durable consumer looks this often for failed messages that somebody else has put there, in milliseconds.
@@ -314,6 +318,8 @@ const _: () = assert!(ANSWER_BYTES_MAX > 2 * ANSWER_BYTES_OF_PEER_MAX);
 const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
+const _: () = assert!(TELLS_MAX < FLIGHTS_MAX);
+const _: () = assert!(CONSUMER_NAME_BYTES_MAX <= WORD_BYTES_MAX);
 const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
 const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);

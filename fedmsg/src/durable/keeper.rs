@@ -12,27 +12,20 @@ use super::intake::Intake;
 use super::shared::Shared;
 use super::{DurableError, DurableEvent, Trouble};
 use crate::clock::Clock;
-use crate::consumer::{Curable, CursorStore, Fence, RefusalFilter, Refused, Retry, StoreError};
-use crate::envelope::Wire;
-use crate::event::{Event, Message, Rejected};
+use crate::consumer::{CursorStore, Fence, RefusalFilter, Refused, StoreError};
+use crate::frames::Word;
 use crate::identity::StreamName;
-use crate::limits::{DUE_AGAIN_MS, STORE_AGAIN_MS_MAX};
-use crate::open::{Opener, Refused as NotOpened, Verified};
+use crate::limits::STORE_AGAIN_MS_MAX;
+use crate::open::Opener;
 use crate::progress::{Moves, Progress, Write};
-use crate::queue::PushError;
 use crate::subscriber::{Guide, SubscribeError, Subscriber};
 
 /// Longest time between two looks at what is due, in milliseconds; an answer wakes the thread at once.
 const LOOK_MS: u64 = 1_000;
-/// Shortest time between two looks at what may be due, in milliseconds.
-const DUE_SOON_MS: u64 = 50;
 /// First wait after the store has failed, in milliseconds; each further one is twice as long.
 const STORE_AGAIN_MS: u64 = 100;
 /// While the store has no room for failed messages it is tried this often, in milliseconds.
 const FULL_MS: u64 = 200;
-/// A failed message whose key is not trusted now is looked at again after this time, in milliseconds.
-const KEYLESS_MS: i64 = 60_000;
-
 /// Claims the consumer and runs it to its end; says when it runs, or waits, or why it does not.
 pub(super) fn run(shared: &Arc<Shared>, mut plan: Plan, ready: &Sender<Result<(), DurableError>>) {
     let _end = CloseAtEnd(shared);
@@ -110,16 +103,18 @@ fn read(
     Ok((subscriber, intake))
 }
 
-struct Keeper {
-    shared: Arc<Shared>,
-    store: Box<dyn CursorStore>,
-    fence: Fence,
+pub(super) struct Keeper {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Box<dyn CursorStore>,
+    pub(super) fence: Fence,
     lease_ms: u64,
-    subscriber: Arc<Subscriber>,
+    /// The name as publishers are told it.
+    word: Option<Word>,
+    pub(super) subscriber: Arc<Subscriber>,
     intake: Option<JoinHandle<()>>,
-    opener: Opener,
+    pub(super) opener: Opener,
     renew_at: u64,
-    due_at: u64,
+    pub(super) due_at: u64,
     /// When the store is tried again after it has failed, or had no room.
     again_at: u64,
     pause_ms: u64,
@@ -152,6 +147,7 @@ impl Keeper {
             store,
             fence,
             lease_ms,
+            word: Word::parse(shared.name.as_str()),
             subscriber,
             intake: Some(intake),
             opener,
@@ -212,6 +208,10 @@ impl Keeper {
         let fetches = self.shared.with(|progress| progress.fetches(now)).unwrap_or_default();
         if !fetches.is_empty() {
             self.subscriber.fetch(fetches);
+        }
+        let tells = self.shared.with(|progress| progress.tells(now)).unwrap_or_default();
+        if let Some(consumer) = self.word.as_ref().filter(|_| !tells.is_empty()) {
+            self.subscriber.tell(tells, consumer);
         }
         Ok(())
     }
@@ -325,69 +325,6 @@ impl Keeper {
             self.say(Trouble::RefusalsDropped { consumer, count });
         }
         self.said_dropped = count > 0;
-    }
-
-    /// Hands out failed messages whose time has come.
-    fn try_again(&mut self, now: u64) -> Result<(), StoreError> {
-        let wall = Clock::wall();
-        let due = self.store.due(&self.shared.name, wall)?;
-        for retry in due.retries {
-            self.retry(retry)?;
-        }
-        let wait = due.next_at.map(|next_at| next_at.millis_since(wall).max(0).unsigned_abs());
-        let wait = wait.unwrap_or(DUE_AGAIN_MS).clamp(DUE_SOON_MS, DUE_AGAIN_MS);
-        self.due_at = now + wait;
-        Ok(())
-    }
-
-    /// Opens a failed message once more, with the keys and rules of today.
-    fn retry(&mut self, retry: Retry) -> Result<(), StoreError> {
-        let trust = Arc::clone(&self.subscriber.config().trust);
-        if !Arc::ptr_eq(self.opener.trust(), &trust) {
-            self.opener.set_trust(trust);
-        }
-        let failure = &retry.failure;
-        let topic = failure.topic.as_str().to_owned().into();
-        let wire = Wire { topic, envelope: failure.envelope.clone() };
-        match self.opener.open(&wire) {
-            Ok(verified) => self.hand_out_again(verified, &retry),
-            Err(refused) if Curable::of(refused.reason) == Some(Curable::UnknownKey) => {
-                // Its stream has passed it, so it stays here until its key comes back.
-                let wall = Clock::wall();
-                let later = crate::timestamp::Timestamp::from_millis(wall.as_millis() + KEYLESS_MS);
-                self.store.failed(&self.fence, failure, later, wall)?;
-            }
-            Err(refused) => self.refused_again(*refused, &retry),
-        }
-        Ok(())
-    }
-
-    fn hand_out_again(&self, verified: Verified, retry: &Retry) {
-        let endpoint = verified.signer().clone();
-        let message = Message { replayed: true, ..Message::new(verified, endpoint, Clock::wall()) };
-        let (position, bytes) = (&retry.failure.position, message.wire().len());
-        let ticket = self.shared.with(|progress| progress.again(position, bytes)).flatten();
-        let Some(ticket) = ticket else { return };
-        let attempt = retry.failure.attempts.saturating_add(1);
-        let delivery = self.shared.delivery(message, attempt, false, ticket);
-        let pushed = self.shared.out.try_push(DurableEvent::Delivery(delivery), bytes);
-        if let Err(PushError::Full(event) | PushError::Closed(event)) = pushed {
-            self.shared.take_back(event);
-        }
-    }
-
-    fn refused_again(&self, refused: NotOpened, retry: &Retry) {
-        let position = retry.failure.position.clone();
-        let curable = Curable::of(refused.reason).zip(refused.key);
-        let curable = curable.map(|(reason, key)| {
-            let leaf = refused.place.map(|place| place.leaf);
-            Refused { position: position.clone(), leaf, reason, key }
-        });
-        self.shared.with(|progress| progress.void(&position, curable));
-        let endpoint = position.stream.identity().clone();
-        let rejected = Event::Rejected(Rejected::new(refused, endpoint));
-        tracing::warn!(consumer = %self.shared.name, "not tried again: {rejected:?}");
-        let _ = self.shared.out.try_push(DurableEvent::Bus(rejected), 0);
     }
 
     /// Looks which refused messages may be accepted by now.

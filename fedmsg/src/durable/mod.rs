@@ -17,9 +17,10 @@
 //! ```
 //!
 //! The layout: `build` is where one begins; `keeper` is the thread that owns the store, `claim` how it comes to be
-//! the only one, `owner` what it calls itself; `intake` is the thread between the reader and whoever takes
+//! the only one, `owner` what it calls itself, `again` what it hands out again; `intake` is the thread between the reader and whoever takes
 //! deliveries; `shared` is what they have together. What is done is decided in `progress`, outside of this folder.
 
+mod again;
 mod build;
 mod claim;
 mod delivery;

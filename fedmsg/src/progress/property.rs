@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::tests::{Scene, epoch, position, stream};
+use super::tests::{Scene, epoch, place, position, stream};
 use super::*;
 use crate::consumer::{ConsumerName, Curable, CursorStore, LetterFilter, Page};
 use crate::keys::KeyId;
@@ -93,7 +93,7 @@ impl Run {
                 }
             }
             What::Unwanted => {
-                let place = super::tests::place(epoch(1), i);
+                let place = place(epoch(1), i);
                 assert_eq!(self.scene.progress.message(&stream(of), &place, None), None);
             }
             What::Void => self.scene.progress.refused(&position(of, epoch(1), i), None),

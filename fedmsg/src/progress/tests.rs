@@ -4,10 +4,12 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::consumer::{Claimed, ConsumerName, Curable, CursorStore, Failure, Refused};
+use crate::consumer::{Bounds, Claimed, ConsumerName, Curable, CursorStore, Failure, Refused};
 use crate::envelope::Kind as RecordKind;
+use crate::event::EpochChange;
 use crate::keys::KeyId;
-use crate::limits::IDLE_CURSORS_MS;
+use crate::limits::{IDLE_CURSORS_MS, TELL_MS, TELLS_MAX};
+use crate::open::Place;
 use crate::testing::MemoryStore;
 use crate::topic::Topic;
 
@@ -289,8 +291,7 @@ fn waiting_times_double_up_to_the_longest() {
 #[test]
 fn without_room_for_failed_messages_nothing_new_is_handed_out_but_tries_go_on() {
     let mut scene = Scene::new(Start::New);
-    let mut bounds = crate::consumer::Bounds::default();
-    bounds.retries = 1;
+    let bounds = Bounds { retries: 1, ..Bounds::default() };
     scene.store = scene.store.with_bounds(bounds);
     let (first, second) = (scene.give(0, 1), scene.give(0, 2));
     scene.fail(first, 0, 1, 1);
@@ -449,6 +450,21 @@ fn an_unknown_key_is_noted_once_for_each_stream_and_moves_nothing() {
         assert!(scene.write(9));
         assert_eq!(scene.ledger(), left);
     }
+}
+
+#[test]
+fn publishers_are_told_what_the_store_has_and_few_at_once() {
+    let mut scene = Scene::new(Start::New);
+    let tickets: Vec<_> = (0..40).map(|of| scene.give(of, 1)).collect();
+    scene.now = TELL_MS;
+    tickets.into_iter().for_each(|ticket| scene.progress.acked(ticket));
+    assert_eq!(scene.progress.tells(scene.now), [], "nothing is written yet");
+    assert!(scene.write(9));
+    assert_eq!(scene.progress.tells(scene.now), [], "not so soon again");
+    let told = scene.progress.tells(2 * TELL_MS);
+    assert_eq!((told.len(), &told[0]), (TELLS_MAX, &position(0, epoch(1), 1)));
+    assert_eq!(scene.progress.tells(3 * TELL_MS).len(), 40 - TELLS_MAX);
+    assert_eq!(scene.progress.tells(4 * TELL_MS), []);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Mark, Ticket};
+use crate::consumer::Position;
 use crate::envelope::Epoch;
 use crate::identity::StreamName;
 use crate::open::Place;
@@ -116,6 +117,12 @@ impl Track {
     /// The store has this cursor now.
     pub(super) fn written(&mut self, mark: Mark) {
         self.stored = Some(mark);
+    }
+
+    /// The position that the store has.
+    pub(super) fn in_store(&self) -> Option<Position> {
+        let Mark { epoch, i, .. } = self.stored?;
+        Some(Position { stream: self.name.clone(), epoch, i })
     }
 
     /// The store has no room for its cursor.

@@ -191,6 +191,7 @@ impl Progress {
                     // Another stream may have its place by now.
                     if *track.name() == cursor.position.stream {
                         track.written(mark);
+                        self.untold.insert(at);
                     }
                 }
             }

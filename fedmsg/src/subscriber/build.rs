@@ -137,6 +137,7 @@ impl SubscriberBuilder {
             endpoints: AtomicU64::new(0),
             repairing: AtomicU64::new(0),
             fetches: Mutex::default(),
+            tells: Mutex::default(),
             config: Mutex::new(Arc::clone(&config)),
             history: Mutex::new(None),
         });

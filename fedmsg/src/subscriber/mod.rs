@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, ConfigUpdate, Watch};
 use crate::consumer::Position;
 use crate::event::{Event, Message};
+use crate::frames::Word;
 use crate::history::Order;
 use crate::identity::StreamName;
 use crate::queue::Queue;
@@ -56,6 +57,8 @@ struct Shared {
     repairing: AtomicU64,
     /// What is to be fetched outside of the order of its stream.
     fetches: Mutex<Vec<Position>>,
+    /// How far a named consumer is, to be told to publishers.
+    tells: Mutex<Vec<(Position, Word)>>,
     /// The configuration in force.
     config: Mutex<Arc<Config>>,
     history: Mutex<Option<Past>>,
@@ -167,6 +170,13 @@ impl Subscriber {
         let shared = &self.shared;
         shared.fetches.lock().unwrap_or_else(PoisonError::into_inner).extend(positions);
         shared.waker.wake();
+    }
+
+    /// Tells publishers how far a named consumer is with their streams.
+    pub(crate) fn tell(&self, positions: Vec<Position>, consumer: &Word) {
+        let told = positions.into_iter().map(|position| (position, consumer.clone()));
+        self.shared.tells.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        self.shared.waker.wake();
     }
 
     /// The configuration in force.

@@ -76,7 +76,7 @@ impl Runner {
             }
             self.take(&mut arrivals);
             self.take_answers();
-            self.fetch();
+            self.fetch_and_tell();
             self.reception.tick(self.clock.millis(), Clock::wall());
             self.asking.ask(self.reception.asks());
             self.hand_out();
@@ -154,12 +154,16 @@ impl Runner {
         }
     }
 
-    /// Asks for what is wanted outside of the order of its stream.
-    fn fetch(&mut self) {
+    /// Asks for what is wanted outside of the order of its stream, and tells how far a consumer is.
+    fn fetch_and_tell(&mut self) {
+        let tells = &mut *self.shared.tells.lock().unwrap_or_else(PoisonError::into_inner);
         let fetches = &mut *self.shared.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.millis();
         for Position { stream, epoch, i } in fetches.drain(..) {
             self.reception.fetch(stream, epoch, i, now);
+        }
+        for (Position { stream, epoch, i }, consumer) in tells.drain(..) {
+            self.reception.acknowledge(&stream, (epoch, i), &consumer, now);
         }
     }
 

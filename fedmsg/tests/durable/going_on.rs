@@ -7,7 +7,7 @@ use fedmsg::durable::DurableEvent;
 use fedmsg::testing::MemoryStore;
 use fedmsg::timestamp::Timestamp;
 
-use crate::world::{PATIENCE, Stores, World, find, n, next, publish, take, wait_for};
+use crate::world::{PATIENCE, Stores, World, find, n, next, publish, publish_all, take, wait_for};
 
 #[test]
 fn what_comes_while_it_is_away_is_fetched_when_it_is_back() {
@@ -32,7 +32,7 @@ fn what_was_not_answered_comes_again() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=4).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=4);
     let mut hands: Vec<_> = (0..4).map(|_| next(&badges)).collect();
     // All but the second one are answered, in another order.
     hands.remove(3).ack();
@@ -51,12 +51,12 @@ fn a_cursor_goes_along_with_what_nobody_wants() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=5).for_each(|i| drop(publish(&publisher, "app.other", i)));
+    publish_all(&publisher, "app.other", 1..=5);
     publish(&publisher, "app.n", 6);
     take(&badges, [6]);
     assert!(badges.flush(PATIENCE));
     assert_eq!(world.cursor(), Some(6));
-    (7..=9).for_each(|i| drop(publish(&publisher, "app.other", i)));
+    publish_all(&publisher, "app.other", 7..=9);
     world.cursor_comes_to(9);
     assert_eq!(badges.metrics().lag, 0);
 }
@@ -70,17 +70,18 @@ fn a_consumer_that_is_new_gets_what_comes_after_its_creation_also_of_a_stream_bo
     // The clocks here tell milliseconds.
     wait_for(|| Timestamp::from(SystemTime::now()) > before, String::new);
     let badges = world.badges();
-    find(&badges, |event| match event {
-        DurableEvent::Claimed(created) => Some(assert!(created > before)),
+    let created = find(&badges, |event| match event {
+        DurableEvent::Claimed(created) => Some(created),
         _ => None,
     });
+    assert!(created > before);
     publish(&publisher, "app.n", 2);
     take(&badges, [2]);
     drop(badges);
     world.endpoint("app.two", 2);
     world.trust("app.two");
     let second = world.publisher("app.two");
-    (3..=4).for_each(|i| drop(publish(&second, "app.n", i)));
+    publish_all(&second, "app.n", 3..=4);
     let badges = world.badges();
     take(&badges, 3..=4);
 }
@@ -90,7 +91,7 @@ fn no_more_than_the_bound_is_handed_out() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let badges = world.builder().in_flight(3).start(Start::Earliest).build().expect("a consumer");
-    (1..=10).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=10);
     let hands: Vec<_> = (0..3).map(|_| next(&badges)).collect();
     assert_eq!(badges.metrics().in_flight, 3);
     assert!(badges.recv(Some(std::time::Duration::from_millis(50))).is_none());
@@ -106,7 +107,7 @@ fn whoever_closes_it_gets_the_end_and_the_last_answers_count() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=5).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=5);
     let first = next(&badges);
     badges.closer().close();
     assert!(badges.recv(None).is_none());
@@ -125,7 +126,7 @@ fn acks_from_many_threads_move_one_cursor() {
         for _ in 0..4 {
             scope.spawn(|| badges.deliveries().for_each(|delivery| delivery.ack()));
         }
-        (1..=500).for_each(|i| drop(publish(&publisher, "app.n", i)));
+        publish_all(&publisher, "app.n", 1..=500);
         world.cursor_comes_to(500);
         badges.closer().close();
     });

@@ -2,7 +2,7 @@
 
 use fedmsg::consumer::{RefusalFilter, Start};
 
-use crate::world::{PATIENCE, World, n, name, next, publish, take, wait_for};
+use crate::world::{PATIENCE, World, n, name, next, publish, publish_all, take, wait_for};
 
 fn ledger(world: &World) -> Vec<(u64, &'static str)> {
     let refusals = world.store().refusals(&name(), &RefusalFilter::default()).expect("refusals");
@@ -21,7 +21,7 @@ fn a_rule_that_comes_later_brings_the_refused_messages() {
     let badges =
         world.builder().start(Start::Earliest).pattern("app.m").build().expect("a consumer");
     publish(&publisher, "app.m", 1);
-    (2..=8).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 2..=8);
     publish(&publisher, "app.other", 9);
     publish(&publisher, "app.m", 10);
     take(&badges, [1, 10]);
@@ -73,7 +73,7 @@ fn a_stream_whose_key_comes_later_is_taken_from_where_it_would_have_begun() {
     let second = world.publisher("app.two");
     std::fs::remove_file(world.path("etc/keys.d/app.two.toml")).expect("removed");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=5).for_each(|i| drop(publish(&second, "app.n", i)));
+    publish_all(&second, "app.n", 1..=5);
     wait_for(|| badges.metrics().refused == 1, || format!("{:?}", badges.metrics()));
     assert_eq!(ledger(&world).len(), 1, "one note for the stream");
     assert_eq!(ledger(&world)[0].1, "unknown_key");

@@ -6,7 +6,7 @@ use fedmsg::consumer::{Start, StoreError};
 use fedmsg::durable::{DurableError, DurableEvent};
 use fedmsg::testing::MemoryStore;
 
-use crate::world::{Stores, World, find, n, name, next, publish, take};
+use crate::world::{Stores, World, find, n, name, next, publish_all, take};
 
 #[test]
 fn a_second_one_of_the_same_name_is_refused_and_told_who_runs_it() {
@@ -34,7 +34,7 @@ fn a_standby_waits_and_goes_on_where_the_first_one_was() {
         other => panic!("{other:?}"),
     });
     assert!(matches!(held, StoreError::Held { .. }), "{held}");
-    (1..=3).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=3);
     take(&first, 1..=2);
     assert!(!second.metrics().is_owner && second.recv(Some(Duration::from_millis(1))).is_none());
     drop(first);
@@ -56,7 +56,7 @@ fn whoever_was_taken_over_is_told_and_hands_out_nothing_more() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let first = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=3).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=3);
     let in_hand = next(&first);
     world.store().evict(&name()).expect("evicted");
     let second = world.badges();

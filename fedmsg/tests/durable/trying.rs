@@ -4,7 +4,9 @@ use fedmsg::consumer::{Bounds, LetterFilter, Page, Start};
 use fedmsg::durable::{DurableEvent, Trouble};
 use fedmsg::testing::MemoryStore;
 
-use crate::world::{PATIENCE, Stores, World, find, n, name, next, publish, take, wait_for};
+use crate::world::{
+    PATIENCE, Stores, World, find, n, name, next, publish, publish_all, take, wait_for,
+};
 
 #[test]
 fn a_failed_message_is_tried_again_and_then_given_up_while_others_go_on() {
@@ -12,7 +14,7 @@ fn a_failed_message_is_tried_again_and_then_given_up_while_others_go_on() {
         let world = World::with(stores);
         let publisher = world.publisher("app.one");
         let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-        (1..=3).for_each(|i| drop(publish(&publisher, "app.n", i)));
+        publish_all(&publisher, "app.n", 1..=3);
         let mut tries = Vec::new();
         while tries.len() < 3 {
             let delivery = next(&badges);
@@ -50,7 +52,7 @@ fn a_failed_message_waits_across_a_restart() {
     let world = World::new();
     let publisher = world.publisher("app.one");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=2).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=2);
     next(&badges).fail("not now");
     take_next_of(&badges, 2);
     drop(badges);
@@ -102,7 +104,7 @@ fn without_room_for_failed_messages_it_stands_still_in_front_of_one() {
     drop(badges);
     let patient = fedmsg::durable::Retrying::new(3, long, long);
     let badges = world.builder().in_flight(2).retrying(patient).build().expect("a consumer");
-    (1..=4).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=4);
     next(&badges).fail("no");
     next(&badges).fail("no");
     let full = find(&badges, |event| match event {
@@ -124,11 +126,11 @@ fn while_the_store_fails_deliveries_stop_at_the_bound_and_nothing_is_lost() {
     let world = World::with(Stores::Memory(store.clone()));
     let publisher = world.publisher("app.one");
     let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    (1..=3).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 1..=3);
     take(&badges, 1..=3);
     assert!(badges.flush(PATIENCE));
     store.set_broken(true);
-    (4..=6).for_each(|i| drop(publish(&publisher, "app.n", i)));
+    publish_all(&publisher, "app.n", 4..=6);
     take(&badges, [4]);
     let trouble = find(&badges, |event| match event {
         DurableEvent::Trouble(trouble) => Some(trouble),

@@ -161,6 +161,13 @@ pub fn publish(publisher: &Publisher, topic: &str, n: u64) -> u64 {
     publisher.publish(draft).wait_timeout(PATIENCE).expect("published").i
 }
 
+/// Publishes these, one after the other.
+pub fn publish_all(publisher: &Publisher, topic: &str, numbers: impl IntoIterator<Item = u64>) {
+    for n in numbers {
+        publish(publisher, topic, n);
+    }
+}
+
 /// The next event of which this makes something.
 #[track_caller]
 pub fn find<T>(badges: &Durable, wanted: impl Fn(DurableEvent) -> Option<T>) -> T {
