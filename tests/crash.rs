@@ -34,6 +34,22 @@ fn a_killed_publisher_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_message_that_is_published_again_after_a_kill_is_the_same_one() {
+    let bus = Bus::with(&["app.one"]);
+    let (mut publisher, _) = bus.process("app.one");
+    let first = publisher.ask("id seven app.n {\"n\": 7}");
+    assert!(first.ends_with(" 1 -"), "{first}");
+    publisher.ask("app.n {\"n\": 8}");
+    publisher.kill();
+    let (mut publisher, _) = bus.process("app.one");
+    assert!(publisher.ask("app.n {\"n\": 9}").ends_with(" 3 -"));
+    assert_eq!(publisher.ask("id seven app.n {\"n\": 7}"), first, "the receipt of the first one");
+    let other = publisher.ask("id seven app.n {\"n\": 70}");
+    assert_eq!(other, "failed msg_id seven was used for another message");
+    assert!(publisher.ask("id eight app.n {\"n\": 7}").ends_with(" 4 -"), "nothing was published");
+}
+
+#[test]
 fn a_killed_relay_comes_back_and_producers_go_on() {
     let bus = Bus::new(&["relay.one"]);
     bus.key("cron.daily");

@@ -20,5 +20,7 @@ mod reload;
 mod repair;
 mod replay;
 mod replayed;
+mod restored;
+mod stream_cli;
 mod streams;
 mod zero;

@@ -11,6 +11,7 @@ mod keys;
 mod policy;
 mod publish;
 mod refused;
+mod stream;
 mod streams;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Relay(fedmsg_relay::Options),
     /// Show who is alive: streams, how far they are, and who sees another configuration
     Streams(streams::Options),
+    /// Look at one stream where it is kept; have it begin a new epoch; say that it has ended
+    Stream(stream::Options),
     /// Look after what publishers of this host kept
     Journal(journal::Options),
     /// Look after durable consumers: how far they are, and what they could not handle
@@ -96,6 +99,7 @@ fn run(cli: Cli) -> Result<Code, AnyError> {
         Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
         Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
         Command::Streams(options) => streams::run(&options, common).map_err(any),
+        Command::Stream(options) => stream::run(&options, common).map_err(any),
         Command::Journal(options) => journal::run(&options, common).map_err(any),
         Command::Consumer(options) => consumer::run(&options, common).map_err(any),
         Command::Refused(options) => refused::run(&options, common).map_err(any),

@@ -225,7 +225,7 @@ fn rows(streams: &Streams, digest: &str, now: Timestamp) -> Vec<Vec<String>> {
 }
 
 /// `0.3s`, `42s`, `7m`, `3h`, `2d`; negative when the clocks differ.
-fn age(millis: i64) -> String {
+pub(crate) fn age(millis: i64) -> String {
     let (sign, millis) = (if millis < 0 { "-" } else { "" }, millis.unsigned_abs());
     match millis / 1000 {
         0..10 => format!("{sign}{}.{}s", millis / 1000, millis % 1000 / 100),

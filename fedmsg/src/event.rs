@@ -284,7 +284,7 @@ impl fmt::Display for Fork {
         let Fork { stream, epoch, i, kind, .. } = self;
         write!(
             f,
-            "fork in {stream}: {kind}, at {i} of epoch {epoch}; its messages are held back until a new epoch begins: restart that publisher, and look who else holds its key"
+            "fork in {stream}: {kind}, at {i} of epoch {epoch}; its messages are held back until a new epoch begins, which its publisher does by itself when it can be told; otherwise `fedmsg stream renew {stream}` on its host, and look who else holds its key"
         )
     }
 }

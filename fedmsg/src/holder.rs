@@ -44,6 +44,8 @@ pub trait Holdings {
     fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent>;
     /// Every stream, with its newest epoch and last number; may be a little old.
     fn heads(&mut self) -> Vec<Spot>;
+    /// A consumer says how far it is.
+    fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
     /// Takes a message that somebody wants to be kept; `false` when it is not taken.
     fn put(&mut self, message: &Wire) -> bool;
 }
@@ -260,6 +262,7 @@ impl Holder {
             let text = "no room for the floors of more consumers".into();
             return Reply::Err { code: ErrorCode::Full, text };
         }
+        holdings.acknowledged(stream, consumer, floor);
         Reply::Ok
     }
 }

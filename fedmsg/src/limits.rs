@@ -112,6 +112,18 @@ pub const MSG_IDS_MAX: usize = 100_000;
 /// How long an identifier given by a caller is remembered, in milliseconds.
 pub const MSG_ID_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
+/// Records of its own stream that a publisher looks at when they are put to it, at once after a pause.
+pub const SHOWN_BURST: u64 = 1_000;
+/// The same in each second.
+pub const SHOWN_PER_SECOND: u64 = 200;
+/// New epochs that a publisher begins at once because of what it is shown; further ones come once in
+/// [`RENEWAL_MS`].
+pub const RENEWALS_BURST: usize = 8;
+/// See [`RENEWALS_BURST`], in milliseconds.
+pub const RENEWAL_MS: u64 = 60_000;
+/// After this time without one, in milliseconds, [`RENEWALS_BURST`] new epochs may begin at once again.
+pub const RENEWALS_CALM_MS: u64 = 3_600_000;
+
 /// Most messages in one `PUT`.
 pub const PUT_MESSAGES_MAX: usize = 100;
 /// Most messages in the answer to one `GET`.
@@ -199,6 +211,10 @@ pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
 pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Largest `keep_bytes` of a configuration.
 pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// Default of `host_bytes`.
+pub const JOURNAL_HOST_BYTES: u64 = 16 << 30;
+/// Most consumers in `hold_for`.
+pub const HOLD_FOR_MAX: usize = 64;
 /// Largest `keep_ms` of a configuration: 100 years.
 pub const JOURNAL_KEEP_MS_MAX: u64 = 36_525 * 24 * 3_600_000;
 /// Places in a segment that its index names are so many bytes apart.

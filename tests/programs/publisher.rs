@@ -1,6 +1,7 @@
 //! A service for tests: `publisher CONFIG_DIR IDENTITY`. It says `ready STREAM EPOCH direct|relayed`, then
-//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY`. `many COUNT TOPIC
-//! JSON` publishes so often as fast as it goes, and says `sent` for the last one.
+//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY`. `id MSG_ID TOPIC JSON`
+//! does the same under an identifier. `many COUNT TOPIC JSON` publishes so often as fast as it goes, and says
+//! `sent` for the last one.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -32,8 +33,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             many(&publisher, count, topic, body)?;
             continue;
         }
-        let (topic, body) = line.split_once(' ').ok_or("TOPIC JSON")?;
-        let sent = publisher.publish(Draft::new(topic).raw_body(body)).wait();
+        let (id, rest) = match line.strip_prefix("id ").and_then(|rest| rest.split_once(' ')) {
+            Some((id, rest)) => (Some(id), rest),
+            None => (None, &line[..]),
+        };
+        let (topic, body) = rest.split_once(' ').ok_or("TOPIC JSON")?;
+        let draft = Draft::new(topic).raw_body(body);
+        let draft = if let Some(id) = id { draft.msg_id(id) } else { draft };
+        let sent = publisher.publish(draft).wait();
         match sent {
             Ok(receipt) => {
                 let relay = receipt.relay.map_or("-".into(), |relay| relay.to_string());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::consumer::StoreAddressError;
+use crate::consumer::{ConsumerNameError, StoreAddressError};
 use crate::endpoint::EndpointError;
 use crate::identity::NameError;
 use crate::keys::KeyError;
@@ -216,6 +216,9 @@ pub enum ProblemKind {
     /// No address of a store of consumers.
     #[error("{0}")]
     Store(#[from] StoreAddressError),
+    /// No name of a durable consumer.
+    #[error("{0}")]
+    Consumer(#[from] ConsumerNameError),
     /// A word that is no level of a publisher.
     #[error("`{0}` is no level: `local` or `memory` is expected")]
     NoLevel(String),

@@ -28,7 +28,8 @@ pub struct PublisherSection {
     pub relays: Vec<Identity>,
     /// What a receipt promises: `local` or `memory`.
     pub level: Level,
-    /// Longest wait for slow subscribers in one message, in milliseconds; then it is sent without them.
+    /// Longest wait for slow subscribers in one message, in milliseconds; then it is sent without them. For level
+    /// `memory` alone: at any other one nobody is waited for.
     pub slow_subscriber_wait_ms: u64,
     /// Smallest time between the signatures of trees that are not full, in microseconds.
     pub seal_interval_us: u64,
@@ -96,7 +97,10 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
             "queue_bytes",
         ],
     ),
-    ("journal", &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms"]),
+    (
+        "journal",
+        &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms", "host_bytes", "hold_for"],
+    ),
     ("subscribe", &["from"]),
     ("relay", &["identity"]),
     ("consumer", &["store"]),

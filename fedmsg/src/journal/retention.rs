@@ -30,13 +30,24 @@ impl Journal {
     pub fn trim(
         &mut self,
         now: Timestamp,
+        held: impl FnMut(Epoch, u64) -> bool,
+    ) -> Result<Trimmed, JournalError> {
+        self.trim_to(self.settings.keep_bytes, now, held)
+    }
+
+    /// The same with fewer bytes than the settings say: a budget for the host does not allow more.
+    pub fn trim_to(
+        &mut self,
+        keep_bytes: u64,
+        now: Timestamp,
         mut held: impl FnMut(Epoch, u64) -> bool,
     ) -> Result<Trimmed, JournalError> {
+        let keep_bytes = keep_bytes.min(self.settings.keep_bytes);
         let mut trimmed = Trimmed::default();
         while let [oldest, next, ..] = &self.segments[..] {
             let limit = limit(&self.segments, 0);
             let last = limit.min(NUMBER_MAX);
-            if !self.is_due(next, now) || held(oldest.name.epoch, last) {
+            if !self.is_due(keep_bytes, next, now) || held(oldest.name.epoch, last) {
                 break;
             }
             let (name, bytes) = (oldest.name, oldest.bytes);
@@ -69,10 +80,9 @@ impl Journal {
     }
 
     /// Whether the oldest segment, which ended when the next one began, is one too many or too old.
-    fn is_due(&self, next: &Segment, now: Timestamp) -> bool {
+    fn is_due(&self, keep_bytes: u64, next: &Segment, now: Timestamp) -> bool {
         let age = next.start.map_or(0, |start| now.millis_since(start.made));
-        self.bytes() > self.settings.keep_bytes
-            || u64::try_from(age).unwrap_or(0) > self.settings.keep_ms
+        self.bytes() > keep_bytes || u64::try_from(age).unwrap_or(0) > self.settings.keep_ms
     }
 
     fn follow_first(&mut self) {

@@ -66,6 +66,8 @@ pub struct JournalMetrics {
     pub trimmed_bytes: u64,
     /// Damaged ranges that were found in the newest segment when it was opened.
     pub damage: u64,
+    /// How far back it goes, in milliseconds.
+    pub covers_ms: u64,
     /// Whether the last append failed.
     pub degraded: bool,
     /// Whether there are bytes set aside for last words.

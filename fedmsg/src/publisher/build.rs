@@ -2,29 +2,28 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
-
-use uuid::Uuid;
+use std::time::Duration;
 
 use super::direct::Direct;
-use super::keeping::{Keeping, Opening};
-use super::serving::Serving;
+use super::opening::{open_journal, random_bytes};
+use super::retention::Retention;
+use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
-use super::{Counts, Handle, Publisher, Shared};
+use super::{Counts, Handle, InForce, Publisher, Shared};
 use crate::clock::Clock;
 use crate::config::{
     Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
 };
-use crate::envelope::{Epoch, Wire};
+use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, Journal, JournalError, Mark, OsDisk};
+use crate::journal::{Disk, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::queue::Queue;
 use crate::record::{After, Level};
-use crate::replay::{ReplayServer, Shelf};
 use crate::seal::{Sealed, Sealer};
-use crate::transport::{NetError, Outlet, OutletSettings, Transport};
+use crate::transport::{NetError, Outlet, OutletSettings, Transport, Wake};
 
 /// What a call does when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,6 +216,15 @@ struct Making {
     options: Option<LoadOptions>,
 }
 
+/// A stream that is open, and how it is published.
+struct Started {
+    sealer: Sealer,
+    waker: Arc<dyn Wake>,
+    level: Level,
+    relayed: bool,
+    config: InForce,
+}
+
 type Taken = (SlotLock, usize, Box<dyn Outlet>);
 
 impl Making {
@@ -226,12 +234,12 @@ impl Making {
         let Some(entry) = entry.filter(|entry| !entry.publish.is_empty()) else {
             return Ok(Err("it has no entry in [endpoints]".into()));
         };
-        let settings = OutletSettings {
-            slow_subscriber_wait: std::time::Duration::from_millis(
-                self.config.publisher.slow_subscriber_wait_ms,
-            ),
-            ..OutletSettings::default()
+        let slow_subscriber_wait = match self.level {
+            // What a slow one misses it fetches: nobody else waits for it.
+            level if level != Level::Memory && !entry.replay.is_empty() => Duration::ZERO,
+            _ => Duration::from_millis(self.config.publisher.slow_subscriber_wait_ms),
         };
+        let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
         let mut tried = Vec::new();
         for (index, address) in entry.publish.iter().enumerate() {
             let slot = match SlotLock::take(&self.config.state_dir, &self.identity, index) {
@@ -265,26 +273,42 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let (sealer, genesis, keeping) = match self.level {
+        let (sealer, genesis, mut keeping) = match self.level {
             Level::Memory => {
                 let (after, prev, before) = slot.before();
                 let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
                 (sealer, genesis.wire, None)
             }
             level => {
-                let (sealer, genesis, keeping) = self.open_journal(&slot, stream, level)?;
-                (sealer, genesis, Some(keeping))
+                let settings = self.config.journal.settings();
+                let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
+                let opened = open_journal(disk, &slot, (stream, settings), key, level)?;
+                (opened.sealer, opened.genesis, Some(opened.keeping))
             }
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(sealer.epoch()).map_err(io)?;
+        if let Err(error) = slot.renewal_done() {
+            tracing::warn!(stream = %sealer.stream(), %error, "removing the wish for a new epoch, which has begun");
+        }
+        let (waker, level) = (outlet.waker(), sealer.level());
+        let config: InForce = Arc::new(RwLock::new(Arc::clone(&self.config)));
         let serving = match &keeping {
-            Some(keeping) => Some(self.serve(&slot, index, sealer.stream(), keeping.mark())?),
+            Some(keeping) => {
+                let of = (sealer.stream(), keeping.mark());
+                Some(self.serve(&slot, index, of, &config, Arc::clone(&waker))?)
+            }
             None => None,
         };
-        let (waker, level) = (outlet.waker(), sealer.level());
-        self.start(sealer, waker, level, false, |writer| {
-            move || Direct { writer, outlet, slot, genesis, keeping, serving }.run()
+        if let (Some(keeping), Some(serving)) = (&mut keeping, &serving) {
+            let (stream, shelf) = (sealer.stream().clone(), Arc::clone(serving.shelf()));
+            let state_dir = &self.config.state_dir;
+            keeping.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
+        }
+        let key = Arc::clone(&self.key);
+        let started = Started { sealer, waker, level, relayed: false, config };
+        self.start(started, |writer| {
+            move || Direct::new(writer, outlet, slot, (key, genesis), keeping, serving).run()
         })
     }
 
@@ -293,49 +317,16 @@ impl Making {
         &self,
         slot: &SlotLock,
         index: u16,
-        stream: &StreamName,
-        mark: Mark,
+        (stream, mark): (&StreamName, Mark),
+        config: &InForce,
+        waker: Arc<dyn Wake>,
     ) -> Result<Serving, BuildError> {
         let entry = self.config.endpoints.get(&self.identity);
         let address = entry.and_then(|entry| entry.replay.get(usize::from(index)));
-        let shelf = Arc::new(Shelf::on(Arc::clone(&self.disk), &self.config.state_dir));
-        let newest = Arc::default();
-        let live = shelf.live(stream.clone(), mark, Arc::clone(&newest));
-        let nobody_puts = |_| false;
-        let start = |address| ReplayServer::start(&*self.transport, address, shelf, nobody_puts);
-        let server = address.map(start).transpose()?;
-        let (disk, folder) = (Arc::clone(&self.disk), slot.folder().to_owned());
-        Ok(Serving { newest, disk, folder, _live: live, _server: server })
-    }
-
-    /// The stream as its journal has it: in the same epoch where that is safe, in a new one otherwise.
-    fn open_journal(
-        &self,
-        slot: &SlotLock,
-        stream: StreamName,
-        level: Level,
-    ) -> Result<(Sealer, Wire, Keeping), BuildError> {
-        let (key, now) = (Arc::clone(&self.key), Clock::wall());
-        let id = key.public().id();
-        let settings = self.config.journal.settings();
-        let disk = Arc::clone(&self.disk);
-        let journal = Journal::open(disk, &slot.journal(), &stream, settings)?;
-        let (mut keeping, opening) = Keeping::new(journal, slot.before(), &id, level);
-        let (mut sealer, genesis) = match opening {
-            Opening::Resume(resumed, genesis) => {
-                (Sealer::resume(key, stream, resumed, level, now), genesis)
-            }
-            Opening::New(after, prev) => {
-                let before = slot.before().2.max(keeping.newest_epoch());
-                let epoch = Epoch::next(now, random_bytes(), before);
-                let opened = Sealer::open_epoch(key, stream, epoch, (after, prev), level, now);
-                let (sealer, genesis) = opened;
-                keeping.begin(epoch, &genesis.wire, now)?;
-                (sealer, genesis.wire)
-            }
-        };
-        sealer.keeps_from(keeping.first());
-        Ok((sealer, genesis, keeping))
+        let (disk, state_dir, slot) = (&self.disk, &self.config.state_dir, slot.folder());
+        let config = Arc::clone(config);
+        let served = Served { disk, state_dir, slot, stream, mark, config, waker };
+        Ok(Serving::start(served, &*self.transport, address)?)
     }
 
     #[cfg(feature = "net")]
@@ -349,11 +340,13 @@ impl Making {
             return Err(BuildError::NoWay { identity: self.identity, tried });
         }
         tracing::debug!(identity = %self.identity, tried, "publishing through relays");
-        let stream = StreamName::new(self.identity.clone(), Slot::Unique(Uuid::now_v7()));
+        let stream = StreamName::new(self.identity.clone(), Slot::Unique(uuid::Uuid::now_v7()));
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
         let lines = crate::net::rpc::Lines::connect(&entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
-        self.start(sealer, waker, Level::Memory, true, |writer| {
+        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
+        let started = Started { sealer, waker, level: Level::Memory, relayed: true, config };
+        self.start(started, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })
     }
@@ -376,12 +369,10 @@ impl Making {
 
     fn start<F: FnOnce() + Send + 'static>(
         self,
-        sealer: Sealer,
-        waker: Arc<dyn crate::transport::Wake>,
-        level: Level,
-        relayed: bool,
+        started: Started,
         thread: impl FnOnce(Writer) -> F,
     ) -> Result<Publisher, BuildError> {
+        let Started { sealer, waker, level, relayed, config } = started;
         let section = &self.config.publisher;
         let shared = Arc::new(Shared {
             queue: Queue::new(section.queue_messages, section.queue_bytes),
@@ -396,7 +387,7 @@ impl Making {
             pid: std::process::id(),
             writer_looks: AtomicBool::new(false),
             identity: self.identity,
-            config: RwLock::new(Arc::clone(&self.config)),
+            config,
         });
         let io = |error| BuildError::Io { what: "starting a thread".into(), error };
         let watch = self.options.map(|options| {
@@ -421,11 +412,4 @@ impl Making {
         };
         Ok(Publisher { handle: Arc::new(handle) })
     }
-}
-
-/// For an epoch's name, which must be unique, not secret.
-pub(super) fn random_bytes() -> [u8; 10] {
-    let mut bytes = [0; 10];
-    bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-    bytes
 }

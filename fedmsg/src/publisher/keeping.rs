@@ -1,7 +1,10 @@
 //! What a publisher of level `local` keeps: its journal, and what the disk did not take.
 
+use super::retention::Retention;
 use crate::envelope::{Epoch, Wire};
-use crate::journal::{Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered};
+use crate::journal::{
+    Continuity, Journal, JournalError, JournalMetrics, Mark, Numbered, Reader, Trimmed,
+};
 use crate::keys::KeyId;
 use crate::merkle::Leaf;
 use crate::record::{After, Genesis, Level};
@@ -11,7 +14,7 @@ use crate::timestamp::Timestamp;
 
 /// How often retention is looked at, and how long a disk that failed is left alone, in milliseconds.
 const TRIM_MS: u64 = 60_000;
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 
 /// The journal of a publisher.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(super) struct Keeping {
     owed: Vec<Sealed>,
     retry_at: u64,
     trim_at: u64,
+    retention: Option<Retention>,
 }
 
 /// How a stream goes on.
@@ -69,21 +73,28 @@ impl Keeping {
             tracing::error!(%stream, path = %damage.path.display(), from = damage.from, to = damage.to,
                 "records of the journal cannot be read; `fedmsg journal check` tells more");
         }
-        (Keeping { journal, owed: Vec::new(), retry_at: 0, trim_at: 0 }, opening)
+        (Keeping { journal, owed: Vec::new(), retry_at: 0, trim_at: 0, retention: None }, opening)
     }
 
     pub(super) fn newest_epoch(&self) -> Option<Epoch> {
         self.journal.newest_epoch()
     }
 
-    /// A new epoch begins with this record.
+    /// A new epoch begins with this record. What the disk owes of the one before is given up with it.
     pub(super) fn begin(
         &mut self,
         epoch: Epoch,
         genesis: &Wire,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        self.journal.begin_epoch(epoch, genesis, now)
+        self.journal.begin_epoch(epoch, genesis, now)?;
+        self.owed.clear();
+        Ok(())
+    }
+
+    /// Whether this is a record that the disk owes: nobody has seen it from here, but whoever reads the files.
+    pub(super) fn owes(&self, i: u64, leaf: Leaf) -> bool {
+        self.owed.iter().any(|sealed| (sealed.i, sealed.leaf) == (i, leaf))
     }
 
     /// Whether the disk owes an answer: until it gives one, nothing can be published.
@@ -123,7 +134,7 @@ impl Keeping {
             return None;
         }
         // Retention may make room; nothing else is thrown away for it.
-        if let Err(error) = self.journal.trim(time, |_, _| false) {
+        if let Err(error) = self.give_up(time) {
             tracing::debug!(%error, "trimming a journal");
         }
         let owed = std::mem::take(&mut self.owed);
@@ -146,11 +157,27 @@ impl Keeping {
             return false;
         }
         self.trim_at = now + TRIM_MS;
-        match self.journal.trim(time, |_, _| false) {
+        match self.give_up(time) {
             Ok(trimmed) => trimmed.segments > 0,
             Err(error) => {
                 tracing::warn!(%error, stream = %self.journal.stream(), "trimming the journal");
                 false
+            }
+        }
+    }
+
+    /// Keeps what consumers wait for, and stays within the budget of the host, from now on.
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        self.retention = Some(retention);
+    }
+
+    fn give_up(&mut self, time: Timestamp) -> Result<Trimmed, JournalError> {
+        let Keeping { journal, retention, .. } = self;
+        match retention {
+            None => journal.trim(time, |_, _| false),
+            Some(retention) => {
+                let share = retention.share(journal.bytes());
+                journal.trim_to(share, time, |epoch, last| retention.holds(epoch, last))
             }
         }
     }
@@ -160,8 +187,13 @@ impl Keeping {
         self.journal.mark()
     }
 
-    pub(super) fn metrics(&self) -> JournalMetrics {
-        self.journal.metrics()
+    /// A reader of what is on disk.
+    pub(super) fn reader(&self) -> Reader {
+        self.journal.reader()
+    }
+
+    pub(super) fn metrics(&self, time: Timestamp) -> JournalMetrics {
+        JournalMetrics { covers_ms: self.journal.covers_ms(time), ..self.journal.metrics() }
     }
 
     /// Ends the journal cleanly.

@@ -6,12 +6,17 @@
 mod build;
 mod direct;
 mod keeping;
+mod opening;
+mod orders;
 mod own_stream;
+mod past;
 #[cfg(feature = "net")]
 mod relayed;
+mod retention;
 mod serving;
 mod slot;
 mod ticket;
+mod witness;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +38,7 @@ use crate::seal::{self, Checked, Draft, SealError};
 use crate::transport::Wake;
 
 pub use build::{BuildError, OnFull, PublisherBuilder};
+pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
 pub use ticket::{Publishing, Ticket};
 
@@ -57,7 +63,7 @@ struct Shared {
     identity: Identity,
     queue: Queue<Job>,
     waker: Arc<dyn Wake>,
-    config: RwLock<Arc<Config>>,
+    config: InForce,
     position: Mutex<(StreamName, Epoch)>,
     subscribers: Mutex<usize>,
     subscribers_changed: Condvar,
@@ -77,6 +83,9 @@ struct Job {
     answer: Answer,
 }
 
+/// The configuration in force, for all who follow it.
+type InForce = Arc<RwLock<Arc<Config>>>;
+
 type Answer = oneshot::Sender<Result<Receipt, PublishError>>;
 
 #[derive(Default)]
@@ -85,6 +94,7 @@ struct Counts {
     refused: AtomicU64,
     dropped_tickets: AtomicU64,
     left_out: AtomicU64,
+    renewed: AtomicU64,
     relays_up: AtomicU64,
 }
 
@@ -133,11 +143,11 @@ pub enum PublishError {
     },
     /// The disk did not take it, and the publisher was told to keep what it publishes. The message may appear
     /// all the same, once the disk works again; publishing it again with the same `msg_id` to the same
-    /// publisher is harmless.
+    /// publisher, or the next one of its slot, is harmless.
     #[error("not stored: {0}")]
     NotStored(String),
     /// It is not known whether the message was published; publishing it again with the same `msg_id` to
-    /// the same publisher is harmless.
+    /// the same publisher is harmless; at level `local` also to the next one of its slot.
     #[error("no answer in time: the message may have been published or not")]
     Indeterminate,
 }
@@ -154,6 +164,9 @@ pub struct PublisherMetrics {
     pub dropped_tickets: u64,
     /// Messages that were sent without some subscriber, because it was too slow.
     pub left_out: u64,
+    /// New epochs that began while it ran, because somebody showed that the publisher was set back, or its
+    /// operator wanted it.
+    pub renewed: u64,
     /// Messages in the queue.
     pub queued: u64,
     /// Subscribers that are connected (directly, or in front of the relay: 0).
@@ -260,6 +273,7 @@ impl Publisher {
             refused: read(&shared.counts.refused),
             dropped_tickets: read(&shared.counts.dropped_tickets),
             left_out: read(&shared.counts.left_out),
+            renewed: read(&shared.counts.renewed),
             queued: shared.queue.len() as u64,
             subscribers: subscribers as u64,
             relays_up: read(&shared.counts.relays_up),
@@ -327,6 +341,10 @@ impl Shared {
 
     fn position(&self) -> (StreamName, Epoch) {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_epoch(&self, epoch: Epoch) {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).1 = epoch;
     }
 
     fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BuildError;
-use super::build::random_bytes;
+use super::opening::random_bytes;
 use super::slot::{SlotError, SlotLock};
 use crate::clock::Clock;
 use crate::config::Config;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::build::random_bytes;
-use super::writer::Writer;
+use super::opening::random_bytes;
+use super::writer::{Retry, Writer};
 use super::{Answer, PublishError};
 use crate::clock::Clock;
 use crate::envelope::{Epoch, Wire};
@@ -145,9 +145,9 @@ impl Relayed {
             match entry.filter(|entry| entry.accepted.is_none()) {
                 Some(entry) => entry.waiting.push(retry.answer),
                 None => {
-                    let epoch = self.writer.sealer.epoch();
-                    let receipt = self.writer.shared.receipt(epoch, retry.i, retry.msg_id, None);
-                    self.writer.shared.answer(retry.answer, Ok(receipt));
+                    let Retry { epoch, i, msg_id, answer } = retry;
+                    let receipt = self.writer.shared.receipt(epoch, i, msg_id, None);
+                    self.writer.shared.answer(answer, Ok(receipt));
                 }
             }
         }
@@ -320,11 +320,8 @@ impl Relayed {
             Level::Memory,
             now,
         );
-        self.writer.sealer = sealer;
-        let mut position =
-            self.writer.shared.position.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        position.1 = next;
-        drop(position);
+        // What no relay took is forgotten one by one, below.
+        self.writer.go_on_in(sealer, last);
         // What no relay took of the ended epoch can no longer be put: it would follow what is gone.
         for entry in self.log.iter_mut().filter(|entry| entry.accepted.is_none()) {
             for answer in std::mem::take(&mut entry.waiting) {
@@ -339,7 +336,6 @@ impl Relayed {
             relay.next = place;
         }
         self.beat = None;
-        self.writer.announce();
     }
 
     /// Lets go of entries that every relay has that answers, and tells those who wait for a message that

@@ -12,6 +12,9 @@ use crate::identity::Identity;
 use crate::merkle::Leaf;
 use crate::record::After;
 
+/// A file in the folder of a slot: its operator wants a new epoch.
+pub(super) const RENEW: &str = "renew";
+
 /// A slot that this process holds until it is dropped.
 #[derive(Debug)]
 pub(super) struct SlotLock {
@@ -48,7 +51,7 @@ impl SlotLock {
         identity: &Identity,
         index: usize,
     ) -> Result<SlotLock, SlotError> {
-        let folder = state.join("streams").join(identity.as_str()).join(index.to_string());
+        let folder = folder(state, identity, &index.to_string());
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| SlotError::Io(path, error)
@@ -84,7 +87,8 @@ impl SlotLock {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return (After::Nothing, Leaf::NONE, None);
+                // A new slot, or one whose folder was wiped: that nothing was before cannot be known from here.
+                return (After::Unknown, Leaf::NONE, None);
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "reading the last epoch");
@@ -112,6 +116,19 @@ impl SlotLock {
         self.folder.join("journal")
     }
 
+    /// Whether the operator wants a new epoch.
+    pub(super) fn is_renewal_wanted(&self) -> bool {
+        self.folder.join(RENEW).exists()
+    }
+
+    /// The new epoch has begun. When this fails, the wish stands, and must not be followed again and again.
+    pub(super) fn renewal_done(&self) -> std::io::Result<()> {
+        match fs::remove_file(self.folder.join(RENEW)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// An epoch begins: until it ends cleanly, how far it went is not known.
     pub(super) fn begin(&self, epoch: Epoch) -> std::io::Result<()> {
         self.write(&LastEpoch { epoch: epoch.to_string(), end: None })
@@ -133,6 +150,11 @@ impl SlotLock {
     }
 }
 
+/// The folder of a slot.
+pub(super) fn folder(state: &Path, identity: &Identity, slot: &str) -> PathBuf {
+    state.join("streams").join(identity.as_str()).join(slot)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +166,7 @@ mod tests {
         let epoch = Epoch::parse("0192f0c1-7d2e-7000-8000-000000000001").expect("epoch");
         let leaf = Leaf([7; 32]);
         let slot = SlotLock::take(state.path(), &identity, 0).expect("free");
-        assert_eq!(slot.before(), (After::Nothing, Leaf::NONE, None));
+        assert_eq!(slot.before(), (After::Unknown, Leaf::NONE, None));
         let held = SlotLock::take(state.path(), &identity, 0).expect_err("held");
         assert!(matches!(held, SlotError::Held(pid) if pid == std::process::id().to_string()));
         SlotLock::take(state.path(), &identity, 1).expect("another slot is free");

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::past::Past;
 use super::{Answer, Job, PublishError, Shared};
 use crate::clock::Clock;
 use crate::dedup::{Known, MsgIds};
+use crate::envelope::Epoch;
 use crate::limits::{
     ENVELOPE_BYTES_MAX, JOURNAL_BATCH_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, TREE_LEAVES_MAX,
 };
@@ -30,6 +32,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     waiting: VecDeque<Job>,
     msg_ids: MsgIds,
+    /// What was published under other identifiers, until that is asked for.
+    past: Option<Past>,
     /// A new reader is to be told where the stream is, and how its epoch began.
     announcing: bool,
 }
@@ -43,6 +47,7 @@ pub(super) struct Outgoing {
 
 /// A retry of a message that was published before.
 pub(super) struct Retry {
+    pub(super) epoch: Epoch,
     pub(super) i: u64,
     pub(super) msg_id: String,
     pub(super) answer: Answer,
@@ -57,7 +62,13 @@ impl Writer {
             _ => Pacer::new(0, Arc::new(Budget::unlimited()), clock.micros()),
         };
         let (waiting, msg_ids) = (VecDeque::new(), MsgIds::default());
-        Writer { shared, sealer, pacer, clock, waiting, msg_ids, announcing: true }
+        let (past, announcing) = (None, true);
+        Writer { shared, sealer, pacer, clock, waiting, msg_ids, past, announcing }
+    }
+
+    /// Retries of what stands there are recognised, too.
+    pub(super) fn remembers(&mut self, past: Past) {
+        self.past = Some(past);
     }
 
     /// Takes what is in the queue if it is time to seal; says whether the publisher is closed and
@@ -105,7 +116,9 @@ impl Writer {
                     answers.push((message.msg_id.clone(), answer));
                     tree.push(message);
                 }
-                Known::Same(i) => retries.push(Retry { i, msg_id: message.msg_id, answer }),
+                Known::Same(epoch, i) => {
+                    retries.push(Retry { epoch, i, msg_id: message.msg_id, answer });
+                }
                 Known::Other => {
                     let error = SealError::MsgIdReused(message.msg_id);
                     self.shared.answer(answer, Err(PublishError::Seal(error)));
@@ -132,12 +145,24 @@ impl Writer {
         if !message.idempotent {
             return Known::New;
         }
-        let now = self.clock.millis();
+        let now = self.clock.millis() as i64;
+        if let Some(past) = self.past.take() {
+            past.recall(&mut self.msg_ids, now, Clock::wall());
+        }
         let known = self.msg_ids.look_up(message, now);
         if known == Known::New {
-            self.msg_ids.remember(message, i, now);
+            self.msg_ids.remember(message, (self.sealer.epoch(), i), now);
         }
         known
+    }
+
+    /// Goes on in a new epoch, which this writer of it opened. What was sealed in the epoch before behind this
+    /// number was never published: retries of it are new messages.
+    pub(super) fn go_on_in(&mut self, sealer: Sealer, kept: u64) {
+        self.msg_ids.forget_behind(self.sealer.epoch(), kept);
+        self.shared.set_epoch(sealer.epoch());
+        self.sealer = sealer;
+        self.announce();
     }
 
     /// No relay took the message of this identifier: a retry must not be given a receipt for it.

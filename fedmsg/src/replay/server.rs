@@ -14,8 +14,8 @@ use super::turns::{Turns, Waiting};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
-use crate::frames::{Answer, Reply, Request, RequestId, Spot};
-use crate::holder::{Absent, Holder, HolderCounts, Holdings, Part, Stand};
+use crate::frames::{Answer, Reply, Request, RequestId, Spot, Word};
+use crate::holder::{Absent, Floor, Holder, HolderCounts, Holdings, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::Batch;
 use crate::limits::{TURN_BYTES_MAX, WAITING_MS_MAX};
@@ -203,6 +203,10 @@ impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
 
     fn heads(&mut self) -> Vec<Spot> {
         self.shelf.streams()
+    }
+
+    fn acknowledged(&mut self, stream: &StreamName, consumer: &Word, floor: Floor) {
+        self.shelf.note_floor(stream, consumer, floor);
     }
 
     fn put(&mut self, message: &Wire) -> bool {

@@ -1,6 +1,6 @@
 //! The journals below a state folder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use super::heads::Heads;
 use super::heartbeat::load_heartbeat;
 use crate::clock::Clock;
 use crate::envelope::{Epoch, Wire};
-use crate::frames::{Completeness, Range, Spot};
-use crate::holder::{Absent, Part, Stand};
+use crate::frames::{Completeness, Range, Spot, Word};
+use crate::holder::{Absent, Floor, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::{Batch, Disk, JournalError, Mark, OsDisk, Reader};
-use crate::limits::{SHELF_MISSES_MAX, SHELF_READERS_MAX};
+use crate::limits::{HOLD_FOR_MAX, SHELF_MISSES_MAX, SHELF_READERS_MAX};
 use crate::timestamp::Timestamp;
 
 /// How long, in milliseconds, it is remembered that there is no such journal.
@@ -40,6 +40,8 @@ struct LiveStreams {
 
 #[derive(Clone)]
 struct LiveStream {
+    /// How far named consumers are.
+    floors: BTreeMap<Word, Floor>,
     id: u64,
     mark: Mark,
     heartbeat: Arc<Mutex<Option<Wire>>>,
@@ -98,8 +100,30 @@ impl Shelf {
         let mut live = lock(&self.live);
         live.made += 1;
         let id = live.made;
-        live.streams.insert(stream.clone(), LiveStream { id, mark, heartbeat });
+        let floors = BTreeMap::new();
+        live.streams.insert(stream.clone(), LiveStream { floors, id, mark, heartbeat });
         Live { shelf: Arc::clone(self), stream, id }
+    }
+
+    /// A consumer says how far it is in a stream that this process writes. A floor never sinks.
+    pub(crate) fn note_floor(&self, stream: &StreamName, consumer: &Word, floor: Floor) {
+        let mut live = lock(&self.live);
+        let Some(live) = live.streams.get_mut(stream) else { return };
+        let full = live.floors.len() >= HOLD_FOR_MAX;
+        match live.floors.get_mut(consumer) {
+            Some(known) => *known = floor.max(*known),
+            None if full => {}
+            None => {
+                live.floors.insert(consumer.clone(), floor);
+            }
+        }
+    }
+
+    /// How far a consumer is in a stream that this process writes, as it said since then.
+    pub(crate) fn floor(&self, stream: &StreamName, consumer: &str) -> Option<Floor> {
+        let live = lock(&self.live);
+        let floors = &live.streams.get(stream)?.floors;
+        floors.iter().find(|(name, _)| name.as_str() == consumer).map(|(_, floor)| *floor)
     }
 
     /// How far a stream is.

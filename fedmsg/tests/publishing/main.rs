@@ -1,5 +1,8 @@
 //! Publishers of level `local`: what their receipts promise, across restarts and failing disks.
 
+mod rewind;
+mod slow;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,4 +212,32 @@ fn a_flood_of_messages_that_grow_when_they_are_written_is_stored_in_parts() {
     }
     let counted = publisher.metrics();
     assert_eq!(counted.published, 1_500);
+}
+
+#[test]
+fn an_identifier_is_known_after_a_power_cut_and_in_later_epochs_or_the_message_is_a_new_one() {
+    for seed in 0..12 {
+        let (bus, disk) = (Bus::new(), MemoryDisk::new());
+        let draft = || Draft::new("app.n").body(&json!({ "n": 7, "text": "\u{1b}\"é" }));
+        let publisher = open(&bus, &disk);
+        publish(&publisher, 1).expect("stored");
+        let call = disk.calls() + 1 + seed % 4;
+        disk.fail(Some(DiskFault { call, kind: FaultKind::Crash, for_ever: true }));
+        let first = publisher.publish(draft().msg_id("a \"7\"")).wait_timeout(PATIENCE);
+        drop(publisher);
+        disk.restart(seed);
+        // Another epoch in between, of another level.
+        drop(bus.publisher_builder("app.one").level(Level::Memory).build().expect("built"));
+        let publisher = open(&bus, &disk);
+        let again = publisher.publish(draft().msg_id("a \"7\"")).wait_timeout(PATIENCE);
+        let again = again.expect("a receipt");
+        if let Ok(first) = first {
+            assert_eq!((again.epoch, again.i), (first.epoch, first.i), "seed {seed}");
+        }
+        let sevens = kept(&disk, &folder(&bus)).iter().filter(|(_, _, n)| *n == 7).count();
+        assert_eq!(sevens, 1, "seed {seed}");
+        let other = Draft::new("app.n").body(&json!({ "n": 8 })).msg_id("a \"7\"");
+        let other = publisher.publish(other).wait_timeout(PATIENCE).expect_err("it is in use");
+        assert!(matches!(other, PublishError::Seal(_)), "{other}");
+    }
 }
