@@ -284,12 +284,14 @@ impl Reception {
     }
 
     fn refused(&mut self, refused: Refused, endpoint: Identity, now: u64) {
-        if let (Some(stream), Some(place)) = (&refused.stream, refused.place) {
-            self.sequencer.use_up(stream, place, now);
-            self.collect();
-        }
         self.rejections.count(refused.reason);
+        let used_up = refused.stream.clone().zip(refused.place);
+        // What was refused is said before what comes behind its position.
+        self.collect();
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
+        if let Some((stream, place)) = used_up {
+            self.sequencer.use_up(&stream, place, now);
+        }
     }
 
     fn reject(

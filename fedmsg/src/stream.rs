@@ -442,7 +442,7 @@ impl Stream {
         let resumed = base.resumed;
         self.drop_older(epoch, resumed, sink);
         sink.events.push(Event::Epoch(EpochChange { stream, from, to: epoch, next, proven }));
-        let mut current = Current::new(epoch, base, self.repairable);
+        let mut current = Current::new(epoch, base, self.repairable, now);
         while let Some(item) = pending.held.pop_first(sink) {
             current.waited(&self.name, item, resumed, sink);
         }
