@@ -202,8 +202,12 @@ impl Checker {
             if !unheld && !fate.set_back && readable(position).is_some() {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
-            // What a crash left on the disk of what was never shown counts from the restart on.
-            if !self.sealed.contains_key(&position) && !fate.set_back {
+            // What a crash left on the disk of what was never shown counts from the restart on, and is there.
+            let was = match fate.destroyed || fate.unheld {
+                true => self.sealed.contains_key(&position),
+                false => self.shown.contains_key(&position),
+            };
+            if !was && !fate.set_back {
                 return Err(format!("{} is said to be lost, and never was", name(position)));
             }
         }

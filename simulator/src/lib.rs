@@ -30,10 +30,18 @@ pub mod world;
 pub use counts::Counts;
 pub use world::Outcome;
 
-/// Runs one seed; writes what happens to stdout where that is wanted.
+/// Runs one seed; writes what happens to stdout where that is wanted. A panic is a violation, too.
 pub fn run(seed: u64, prints: bool) -> Outcome {
-    let plan = plan::Plan::of(seed);
-    let mut trace = trace::Trace::new(prints);
-    trace.note(0, &[], || format!("{plan:#?}"));
-    world::World::new(plan, trace).run()
+    let run = || {
+        let plan = plan::Plan::of(seed);
+        let mut trace = trace::Trace::new(prints);
+        trace.note(0, &[], || format!("{plan:#?}"));
+        world::World::new(plan, trace).run()
+    };
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("something else");
+        let violation = Some(format!("it panicked: {text}"));
+        Outcome { violation, counts: Counts::default(), trace: 0, took: 0 }
+    })
 }

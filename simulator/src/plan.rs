@@ -150,8 +150,8 @@ impl Plan {
             let worker = self.workers[r.usize(0..self.workers.len())];
             self.messages.push((r.u64(START..self.heal), worker, count));
         }
-        // Afterwards every stream goes on.
-        for worker in &self.workers {
+        // Afterwards most streams go on; the loss of the last message of another one is found all the same.
+        for worker in self.workers.iter().filter(|_| chance(r, 600)) {
             self.messages.push((self.heal + r.u64(3_000..6_000), *worker, r.usize(1..=2)));
         }
     }

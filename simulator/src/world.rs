@@ -101,6 +101,7 @@ struct Process {
     /// It is to be killed when it has shown so many messages more, for so long.
     doom: Option<(u64, u64)>,
     lie: Option<Lie>,
+    has_lied: bool,
     /// When it works next.
     work_at: u64,
     /// Numbers its messages.

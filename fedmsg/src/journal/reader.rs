@@ -252,7 +252,9 @@ impl Reader {
             Some(view) if limit != NO_LIMIT || !view.is_replaced(disk, folder)? => view,
             _ => View::open(disk, folder, segment, limit)?,
         };
-        view.follow(limit, self.mark.is_none())?;
+        let mark = self.mark.as_ref().and_then(Mark::get);
+        let durable = mark.filter(|(epoch, _)| *epoch == segment.name.epoch).map(|(_, last)| last);
+        view.follow(limit, self.mark.is_none(), durable)?;
         if self.views.len() >= JOURNAL_OPEN_FILES_MAX {
             self.views.remove(0);
         }

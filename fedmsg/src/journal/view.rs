@@ -71,8 +71,14 @@ impl View {
         Ok(!(before..=self.file.len()?).contains(&named))
     }
 
-    /// Looks at what was added. With `sync`, nothing is looked at that is not durable.
-    pub(super) fn follow(&mut self, limit: u64, sync: bool) -> io::Result<()> {
+    /// Looks at what was added. With `sync`, nothing is looked at that is not durable. Up to `durable`, where
+    /// that is known, all numbers were acknowledged.
+    pub(super) fn follow(
+        &mut self,
+        limit: u64,
+        sync: bool,
+        durable: Option<u64>,
+    ) -> io::Result<()> {
         if self.limit != NO_LIMIT {
             return Ok(());
         }
@@ -81,6 +87,10 @@ impl View {
             self.file.sync()?;
         }
         self.bytes = bytes;
+        if let Some(durable) = durable {
+            // What is damaged of the last append does not take the rest of it away.
+            self.scan.run(&*self.file, self.bytes, durable)?;
+        }
         self.look(limit)
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Current {
     /// Where the newest record is one whose time is not known, because it was had before or refused: when it was
     /// there at the latest.
     untimed: Option<u64>,
+    /// The time of a heartbeat that showed less than we have.
+    behind: Option<Timestamp>,
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
@@ -76,6 +78,7 @@ impl Current {
             genesis: base.genesis,
             time: base.time,
             untimed: (!is_timed).then_some(now),
+            behind: None,
             held: Held::default(),
             ahead: None,
             recent: VecDeque::new(),
@@ -196,7 +199,7 @@ impl Current {
 
     /// The position is behind this number.
     fn move_to(&mut self, i: u64, leaf: Option<Leaf>) {
-        (self.next, self.leaf) = (i + 1, leaf);
+        (self.next, self.leaf, self.behind) = (i + 1, leaf, None);
         if let Some(leaf) = leaf {
             self.remember(i, leaf);
         }
@@ -220,7 +223,8 @@ impl Current {
             // A late one shows less than we have, but is also older than what we have. The last words of an
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
-            if self.is_behind(message, now) && beat.state == State::Open {
+            let is_behind = self.is_behind(message, now) && beat.state == State::Open;
+            if is_behind && self.is_sure(message) {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -229,10 +233,19 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.take_time(message);
+        self.behind = None;
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
+    }
+
+    /// Whether a heartbeat that shows less than we have shows that the publisher was set back. One that was
+    /// asked for may have been overtaken by messages, and its time says little when the publisher's clock was
+    /// set back meanwhile: then there must be a second one.
+    fn is_sure(&mut self, message: &Message) -> bool {
+        let before = self.behind.replace(message.timestamp());
+        !message.replayed || before.is_some_and(|before| message.timestamp() > before)
     }
 
     /// Takes a heartbeat of an epoch before this one: a late one, or a publisher that was set back behind the

@@ -74,6 +74,12 @@ impl World {
                 }
             }
             Fault::Lie { worker, lie, lasts } => {
+                // One holder is honest: what all of them deny is lost, whatever the truth is.
+                let mut others = workers_of(host_of(worker)).filter(|other| *other != worker);
+                if others.any(|other| self.processes[other].has_lied) {
+                    return;
+                }
+                self.processes[worker].has_lied = true;
                 self.counts.liars += 1;
                 self.processes[worker].lie = Some(lie);
                 self.schedule(self.now + lasts, Happening::Honest(worker));

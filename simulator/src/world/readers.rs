@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::event::Event;
-use fedmsg::frames::{Answer, ErrorCode, Reply};
+use fedmsg::frames::{Answer, ErrorCode, Reply, Request};
 
 use super::hosts::readable;
 use super::{Happening, World};
@@ -175,6 +175,12 @@ impl World {
             Some(lie) => self.twisted(lie, answers),
             None => answers,
         };
+        self.trace.note(self.now, &[25, worker as u64, answers.len() as u64], || {
+            let request = Request::parse(&frames).map(|request| request.ask);
+            let replies: Vec<_> = answers.iter().map(|answer| brief(&answer.reply)).collect();
+            let (who, replies) = (Cast::get().stream(worker), replies.join(" "));
+            format!("reader {reader} asks {who} {request:?}: {replies}")
+        });
         let torn = self.network.is_torn(&mut self.random);
         let count = if torn { self.random.usize(0..=answers.len()) } else { answers.len() };
         for answer in answers.into_iter().take(count) {
@@ -225,6 +231,21 @@ pub(super) fn changed(bytes: &Bytes) -> Bytes {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     bytes.into()
+}
+
+/// An answer for people.
+fn brief(reply: &Reply) -> String {
+    match reply {
+        Reply::Msg { i, .. } => format!("msg {i}"),
+        Reply::Gone { i, .. } => format!("gone {i}"),
+        Reply::End { upto, more } => format!("end {upto} {more}"),
+        Reply::Err { code, text } => format!("{}: {text}", code.name()),
+        Reply::Info { epochs, heartbeat, .. } => {
+            let ranges = epochs.iter().map(|r| format!(" {} {}-{}", r.epoch, r.first, r.last));
+            format!("info {}{}", heartbeat.is_some(), ranges.collect::<String>())
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// What tells one event from another.
