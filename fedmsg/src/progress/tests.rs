@@ -453,6 +453,23 @@ fn an_unknown_key_is_noted_once_for_each_stream_and_moves_nothing() {
 }
 
 #[test]
+fn what_is_answered_while_a_round_is_written_is_known_to_be_written_with_the_next_one() {
+    let mut scene = Scene::new(Start::New);
+    let (first, second) = (scene.give(0, 1), scene.give(0, 2));
+    scene.progress.acked(first);
+    let mut round = scene.progress.round();
+    scene.progress.acked(second);
+    let write = scene.progress.next_write(&mut round, 0).expect("a cursor");
+    scene.progress.done(write);
+    assert!(scene.progress.next_write(&mut round, 0).is_none());
+    scene.progress.round_done(&round);
+    assert_eq!(scene.progress.written_answers(), 1);
+    assert!(scene.progress.has_writes(0) && scene.write(9));
+    assert_eq!(scene.progress.written_answers(), 2);
+    assert!(!scene.progress.has_writes(0));
+}
+
+#[test]
 fn publishers_are_told_what_the_store_has_and_few_at_once() {
     let mut scene = Scene::new(Start::New);
     let tickets: Vec<_> = (0..40).map(|of| scene.give(of, 1)).collect();
