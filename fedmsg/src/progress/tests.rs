@@ -8,7 +8,7 @@ use crate::consumer::{Bounds, Claimed, ConsumerName, Curable, CursorStore, Failu
 use crate::envelope::Kind as RecordKind;
 use crate::event::EpochChange;
 use crate::keys::KeyId;
-use crate::limits::{IDLE_CURSORS_MS, TELL_MS, TELLS_MAX};
+use crate::limits::{IDLE_CURSORS_MS, TELL_AGAIN_MS, TELL_MS, TELLS_MAX};
 use crate::open::Place;
 use crate::testing::MemoryStore;
 use crate::topic::Topic;
@@ -482,6 +482,12 @@ fn publishers_are_told_what_the_store_has_and_few_at_once() {
     assert_eq!((told.len(), &told[0]), (TELLS_MAX, &position(0, epoch(1), 1)));
     assert_eq!(scene.progress.tells(3 * TELL_MS).len(), 40 - TELLS_MAX);
     assert_eq!(scene.progress.tells(4 * TELL_MS), []);
+    assert_eq!(
+        scene.progress.tells(TELL_AGAIN_MS).len(),
+        TELLS_MAX,
+        "who began anew knows nothing"
+    );
+    assert_eq!(scene.crash().progress.tells(TELL_MS).len(), TELLS_MAX);
 }
 
 #[test]
