@@ -78,7 +78,8 @@ impl History {
         match self.open.get_mut(stream) {
             Some(goal) => *goal = (*goal).max((epoch, last)),
             None => {
-                self.streams += 1;
+                // One holder could not give it to the end, and another one has it, too.
+                self.streams += u64::from(!self.stuck.remove(stream));
                 self.open.insert(stream.clone(), (epoch, last));
                 self.merge.open(stream);
             }
@@ -98,6 +99,17 @@ impl History {
         let one_of_each = services.iter().all(|holders| holders.iter().any(has));
         self.is_listed |=
             all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS;
+    }
+
+    /// Whether it is known which streams there are. Before that nothing is in order, and no stream at its
+    /// goal: another holder may have an older one, or more of the same.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    /// Whether a stream is still being read.
+    pub(crate) fn is_reading(&self, stream: &StreamName) -> bool {
+        self.open.contains_key(stream)
     }
 
     /// The streams to look at now: those of which something came; from time to time all.

@@ -164,6 +164,8 @@ pub const PEER_BYTES_BURST: u64 = 512 << 20;
 pub const PEER_BYTES_PER_SECOND: u64 = 256 << 20;
 /// Positions of consumers that a holder remembers, for each consumer and stream one.
 pub const FLOORS_MAX: usize = 10_000;
+/// Longest file that names the last epoch of a stream, in bytes.
+pub const LAST_EPOCH_FILE_BYTES_MAX: usize = 4 << 10;
 /// Longest file of a saved heartbeat, in bytes.
 pub const HEARTBEAT_FILE_BYTES_MAX: usize = 64 << 10;
 /// Journals that a shelf keeps open; each has at most [`JOURNAL_OPEN_FILES_MAX`] files.

@@ -263,7 +263,10 @@ impl Reception {
             return;
         }
         let is_message = matches!(verified.record(), Record::Message);
-        if self.history.is_some() && is_message && self.sequencer.can_repair(verified.stream()) {
+        let has_past = |stream| {
+            self.sequencer.can_repair(stream) && self.sequencer.beginning(stream) != Begin::Live
+        };
+        if self.history.is_some() && is_message && has_past(verified.stream()) {
             // Its turn comes after the past: it is fetched then.
             self.counts.left_to_replay += 1;
             return;

@@ -193,6 +193,11 @@ impl Sequencer {
         self.streams.get(name).is_some_and(Stream::is_beginning)
     }
 
+    /// Where a stream is taken up when it is new here.
+    pub fn beginning(&self, name: &StreamName) -> Begin {
+        self.beginning.as_ref().map_or(Begin::Live, |beginning| beginning(name))
+    }
+
     fn with_stream(
         &mut self,
         name: &StreamName,
@@ -202,8 +207,7 @@ impl Sequencer {
         if !self.streams.contains_key(name) {
             self.make_room();
             let repairable = self.can_repair(name);
-            let beginning = self.beginning.as_ref().map_or(Begin::Live, |begin| begin(name));
-            let stream = Stream::new(name.clone(), repairable, beginning);
+            let stream = Stream::new(name.clone(), repairable, self.beginning(name));
             self.streams.insert(name.clone(), stream);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };

@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::need::{Need, What};
 use crate::open::Place;
+use crate::planted::bug;
 use crate::record::{After, Genesis, Heartbeat};
 
 /// What following streams amounted to.
@@ -129,7 +130,9 @@ impl Stream {
     pub(crate) fn item(&mut self, item: Item, sink: &mut Sink) {
         let (epoch, now, has_begin) = (item.place.epoch, item.at, self.begin.is_some());
         match &mut self.current {
-            Some(current) if current.epoch == epoch => current.item(&self.name, item, sink),
+            Some(current) if current.epoch == epoch || bug("epoch-ignored") => {
+                current.item(&self.name, item, sink);
+            }
             Some(current) if epoch < current.epoch => sink.counts.late += 1,
             _ => match self.pending(epoch, now, sink) {
                 Some(pending) if pending.stale && !has_begin => withhold(item, sink),
@@ -278,14 +281,14 @@ impl Stream {
                     )),
                     [],
                 ) => {
-                    // Nobody has anything of it: it is taken from its beginning, when it comes.
-                    self.begin = None;
+                    self.begin_unknown();
                 }
                 (Some((Begin::Earliest, _)), [oldest, ..]) => {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
                 }
                 (Some((Begin::Number(next), _)), [.., newest]) => {
-                    self.begin_at(newest.epoch, next.max(newest.first).max(1));
+                    // A number that is not there yet is the next one; one that is there no more is lost.
+                    self.begin_at(newest.epoch, next.clamp(1, newest.last + 1));
                 }
                 (Some((Begin::Last(count), _)), _) => {
                     let (epoch, next) = last_of(epochs, count);

@@ -70,6 +70,15 @@ impl Program {
         self.find(Pipe::Out, "a line", |_| true)
     }
 
+    /// The next line of stdout, or nothing when it has ended.
+    pub fn line_or_end(&mut self) -> Option<String> {
+        match self.out.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => self.fail("a line, or the end"),
+        }
+    }
+
     /// The next line of stdout, as JSON.
     pub fn json(&mut self) -> Value {
         let line = self.line();
@@ -115,6 +124,11 @@ impl Program {
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("dead");
+    }
+
+    /// What it wrote to stdout before it died, as far as nobody took it; the last line may be cut off.
+    pub fn last_lines(&mut self) -> Vec<String> {
+        self.rest(Pipe::Out)
     }
 
     /// Waits for the end: the exit code, and the lines of stdout and of stderr that nobody took.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fedmsg::Identity;
 use fedmsg::config::create_key;
@@ -17,25 +17,43 @@ pub(super) struct Bus {
 }
 
 impl Bus {
-    /// A bus of so many publishers.
+    /// A bus of so many publishers, which keep nothing.
     pub(super) fn new(publishers: usize) -> Result<Bus, Error> {
         let folder = tempfile::Builder::new().prefix("fedmsg-bench-").tempdir()?;
+        Bus::of(folder, publishers, "[publisher]\nlevel = \"memory\"\n", None)
+    }
+
+    /// A bus of so many publishers that keep all that they publish in this folder, and answer for it.
+    pub(super) fn kept(publishers: usize, place: &Path) -> Result<Bus, Error> {
+        let folder = tempfile::Builder::new().prefix("bus-").tempdir_in(place)?;
+        let replay = free_addresses(publishers)?;
+        Bus::of(folder, publishers, "[journal]\nkeep_bytes = 1_099_511_627_776\n", Some(&replay))
+    }
+
+    fn of(
+        folder: TempDir,
+        publishers: usize,
+        sections: &str,
+        replay: Option<&[String]>,
+    ) -> Result<Bus, Error> {
         let root = folder.path();
         let config = root.join("config");
         fs::create_dir_all(config.join("policy.d"))?;
         let state = root.join("state");
-        let addresses = free_addresses(publishers)?;
         let mut text = format!(
-            "[bus]\ntopic_prefix = \"org.example\"\nenvironment = \"bench\"\nstate_dir = \"{}\"\n\n[publisher]\nlevel = \"memory\"\n\n[endpoints]\n",
+            "[bus]\ntopic_prefix = \"org.example\"\nenvironment = \"bench\"\nstate_dir = \"{}\"\n\n{sections}\n",
             state.display()
         );
         let mut identities = Vec::new();
-        for (at, address) in addresses.iter().enumerate() {
+        for (at, address) in free_addresses(publishers)?.iter().enumerate() {
             let name = format!("bench.p{at}");
             let identity = Identity::parse(&name).map_err(Error::other)?;
             create_key(&config.join("private"), &config.join("keys.d"), &identity)
                 .map_err(Error::other)?;
-            text.push_str(&format!("\"{name}\" = [\"{address}\"]\n"));
+            text.push_str(&format!("[endpoints.\"{name}\"]\npublish = \"{address}\"\n"));
+            if let Some(replay) = replay.and_then(|replay| replay.get(at)) {
+                text.push_str(&format!("replay = \"{replay}\"\n"));
+            }
             identities.push(name);
         }
         fs::write(config.join("10-bench.toml"), text)?;
@@ -44,9 +62,15 @@ impl Bus {
         Ok(Bus { folder, identities })
     }
 
+    /// Where a publisher keeps what it publishes.
+    pub(super) fn journal(&self, publisher: usize) -> PathBuf {
+        let identity = &self.identities[publisher];
+        self.folder.path().join(format!("state/streams/{identity}/0/journal"))
+    }
+
     /// The folder for `--config-dir`.
-    pub(super) fn config_dir(&self) -> std::path::PathBuf {
-        Path::new(self.folder.path()).join("config")
+    pub(super) fn config_dir(&self) -> PathBuf {
+        self.folder.path().join("config")
     }
 }
 

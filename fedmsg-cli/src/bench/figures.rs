@@ -10,9 +10,13 @@ use fedmsg::record::{After, Level};
 use fedmsg::seal::{Checked, Sealer, check};
 use fedmsg::timestamp::Timestamp;
 use fedmsg::{Config, Draft, Identity, StreamName};
+use fedmsg_tool::CommonOptions;
 
 use super::bus::{Bus, free_addresses};
 use super::children::Running;
+use super::local;
+use super::place::Place;
+use super::replay;
 use super::roles::{Load, Role};
 use super::tail;
 use super::tally::Counted;
@@ -28,7 +32,11 @@ struct Shape {
 const ONE: Shape = Shape { processes: 1, each: 1 };
 const HUNDRED: Shape = Shape { processes: 10, each: 10 };
 
-pub(super) fn measure(which: Which, options: &Options) -> Result<Vec<Figure>, Error> {
+pub(super) fn measure(
+    which: Which,
+    options: &Options,
+    common: &CommonOptions,
+) -> Result<Vec<Figure>, Error> {
     let (messages, size) = (options.messages, options.size);
     let load = Load { messages, size, rate: None, readers: 1, wait: false };
     let at_rate = |rate| Load { rate: Some(rate), messages: rate * options.seconds, ..load };
@@ -46,6 +54,8 @@ pub(super) fn measure(which: Which, options: &Options) -> Result<Vec<Figure>, Er
         Which::Stopped => Ok(vec![stopped(Load { readers: 3, ..load })?]),
         Which::Memory => Ok(vec![memory(load)?]),
         Which::Tail => Ok(vec![tail::measure(load)?]),
+        Which::Local => local::measure(&Place::new(options, common)?, messages, size),
+        Which::Replay => Ok(vec![replay::measure(&Place::new(options, common)?, messages, size)?]),
         Which::All => unreachable_all(),
     }
 }

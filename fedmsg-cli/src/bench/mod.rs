@@ -1,13 +1,19 @@
-//! `fedmsg bench`: the figures of this machine, against bare libzmq in the same run.
+//! `fedmsg bench`: the figures of this machine, against bare libzmq or the bare disk in the same run.
 
 mod bus;
 mod children;
 mod figures;
+mod holding;
+mod local;
+mod place;
+mod progress;
+mod replay;
 mod roles;
 mod tail;
 mod tally;
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use fedmsg_tool::{Code, CommonOptions, Fault};
@@ -28,6 +34,9 @@ pub(crate) struct Options {
     /// How long a paced figure takes
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Where figures that need a disk write, instead of the state folder: never on a tmpfs
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
     /// One JSON object for each figure
     #[arg(long)]
     json: bool,
@@ -54,6 +63,10 @@ enum Which {
     Memory,
     /// Lines and memory of `fedmsg tail --json`, with five times as many messages
     Tail,
+    /// Publishing at level `local`, 64 at a time and one by one, against the disk alone
+    Local,
+    /// Catching up by replay from one holder, with five times as many messages
+    Replay,
     /// All of these
     All,
 }
@@ -145,7 +158,7 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
         if io::stderr().is_terminal() {
             eprintln!("measuring {which:?} …");
         }
-        for figure in figures::measure(which, options)? {
+        for figure in figures::measure(which, options, common)? {
             figure.print(options.json);
             if !figure.passes() {
                 code = Code::General;

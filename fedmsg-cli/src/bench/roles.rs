@@ -11,6 +11,7 @@ use fedmsg_tool::CommonOptions;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::holding;
 use super::tally::Tally;
 
 /// The work of one child, as JSON on its command line.
@@ -20,6 +21,10 @@ pub(super) enum Role {
     Read { publishers: usize, messages: u64 },
     BarePublish { addresses: Vec<String>, first: usize, load: Load, topic: usize },
     BareRead { addresses: Vec<String>, messages: u64 },
+    Hold { identity: String, messages: u64, size: usize },
+    CatchUp { messages: u64 },
+    BareHold { address: String, topic: usize, envelope: usize },
+    BareCatchUp { address: String, messages: u64 },
 }
 
 /// How much each publisher of a process publishes, and how fast.
@@ -44,16 +49,16 @@ pub(super) struct Body<'a> {
     /// Nanoseconds since 1970 when it was given to the publisher.
     pub(super) t: u64,
     #[serde(default)]
-    pad: &'a str,
+    pub(super) pad: &'a str,
 }
 
 /// Longest silence before a reader gives up.
-const SILENCE: Duration = Duration::from_secs(4);
+pub(super) const SILENCE: Duration = Duration::from_secs(4);
 /// From this many messages a second on, what is due within the next millisecond is sent at once: a sleep for
 /// each message would cost more than the message.
 const BURSTS_FROM: u64 = 2_000;
 const BURST: Duration = Duration::from_millis(1);
-const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_secs(60);
 
 pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -68,15 +73,21 @@ pub(super) fn play(role: Role, common: &CommonOptions) -> Result<(), Error> {
             bare_publish(&addresses, first, load, topic)
         }
         Role::BareRead { addresses, messages } => bare_read(&addresses, messages),
+        Role::Hold { identity, messages, size } => holding::hold(&identity, messages, size, common),
+        Role::CatchUp { messages } => holding::catch_up(messages, common),
+        Role::BareHold { address, topic, envelope } => {
+            holding::bare_hold(&address, topic, envelope)
+        }
+        Role::BareCatchUp { address, messages } => holding::bare_catch_up(&address, messages),
     }
 }
 
-fn config(common: &CommonOptions) -> Result<Arc<Config>, Error> {
+pub(super) fn config(common: &CommonOptions) -> Result<Arc<Config>, Error> {
     Ok(Arc::new(Config::load(&common.load_options()).map_err(Error::other)?))
 }
 
 /// Says that all is ready, and waits for the start.
-fn ready() -> Result<(), Error> {
+pub(super) fn ready() -> Result<(), Error> {
     println!("ready");
     std::io::stdout().flush()?;
     std::io::stdin().lock().read_line(&mut String::new())?;
@@ -222,7 +233,7 @@ fn bare_read(addresses: &[String], messages: u64) -> Result<(), Error> {
     tell(&tally)
 }
 
-fn tell(tally: &Tally) -> Result<(), Error> {
+pub(super) fn tell(tally: &Tally) -> Result<(), Error> {
     println!("{}", serde_json::to_string(&tally.result()).map_err(Error::other)?);
     Ok(())
 }

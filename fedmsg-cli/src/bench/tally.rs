@@ -1,5 +1,7 @@
 //! What a reader counts: what came, what came twice, when, and how late.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::roles::now;
@@ -82,10 +84,10 @@ impl Tally {
             duplicates: self.duplicates,
             rejected: self.rejected,
             rate: self.received.saturating_sub(1) as f64 / seconds,
-            p50: quantile(&self.delays, 0.5),
-            p99: quantile(&self.delays, 0.99),
-            p99_first: quantile(&self.delays[..third], 0.99),
-            p99_last: quantile(&self.delays[self.delays.len() - third..], 0.99),
+            p50: micros(&self.delays, 0.5),
+            p99: micros(&self.delays, 0.99),
+            p99_first: micros(&self.delays[..third], 0.99),
+            p99_last: micros(&self.delays[self.delays.len() - third..], 0.99),
             topic: self.sizes.0 / count,
             envelope: self.sizes.1 / count,
         }
@@ -93,11 +95,16 @@ impl Tally {
 }
 
 /// In microseconds.
-fn quantile(delays: &[u64], part: f64) -> f64 {
-    let mut sorted = delays.to_vec();
-    sorted.sort_unstable();
+fn micros(delays: &[u64], part: f64) -> f64 {
+    quantile(delays, part) as f64 / 1e3
+}
+
+/// The value below which this part of the values is.
+pub(super) fn quantile<T: Copy + PartialOrd + Default>(values: &[T], part: f64) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
     let at = (sorted.len() as f64 * part) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).map_or(0.0, |delay| *delay as f64 / 1e3)
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,13 +20,16 @@ use crate::timestamp::Timestamp;
 /// How long, in milliseconds, it is remembered that there is no such journal.
 const MISS_MS: u64 = 1_000;
 
+/// Says what time it is, in milliseconds.
+type Now = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// All journals of a state folder that this process may read. They are found by their names when somebody
 /// asks for them; few are open at one time.
 pub struct Shelf {
     disk: Arc<dyn Disk>,
     /// `STATE/streams`.
     folder: PathBuf,
-    clock: Clock,
+    now: Now,
     live: Mutex<LiveStreams>,
     open: Mutex<Open>,
     heads: Mutex<Heads>,
@@ -78,12 +81,22 @@ impl Shelf {
 
     /// The same on another disk.
     pub fn on(disk: Arc<dyn Disk>, state: &Path) -> Shelf {
+        let clock = Clock::start();
+        Shelf::timed(disk, state, move || clock.millis())
+    }
+
+    /// The same with a clock that never goes back, in milliseconds.
+    pub fn timed(
+        disk: Arc<dyn Disk>,
+        state: &Path,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Shelf {
         let folder = state.join("streams");
         Shelf {
             heads: Mutex::new(Heads::new(Arc::clone(&disk), folder.clone())),
             disk,
             folder,
-            clock: Clock::start(),
+            now: Box::new(now),
             live: Mutex::default(),
             open: Mutex::default(),
         }
@@ -176,7 +189,7 @@ impl Shelf {
     /// Every stream with its newest epoch and last number. Those of other processes may be a little old.
     pub fn streams(&self) -> Vec<Spot> {
         let live = lock(&self.live).streams.clone();
-        let mut all = lock(&self.heads).look(self.clock.millis(), |stream| {
+        let mut all = lock(&self.heads).look(&self.now, |stream| {
             if live.contains_key(stream) {
                 return None;
             }
@@ -187,7 +200,14 @@ impl Shelf {
         all.extend(live.into_iter().filter_map(|(stream, live)| {
             live.mark.get().map(|(epoch, i)| Spot { stream, epoch, i })
         }));
+        // The same order each time, so that what follows from it can be repeated.
+        all.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
         all
+    }
+
+    /// Whether every stream was looked at by the last [`streams`](Self::streams); the next one goes on.
+    pub fn knows_all_streams(&self) -> bool {
+        lock(&self.heads).knows_all()
     }
 
     /// The folder of a stream. A stream's name has no part that could lead elsewhere: its identity has no
@@ -208,7 +228,7 @@ impl Shelf {
     ) -> Result<T, Absent> {
         let live = self.live_stream(stream);
         let mut open = lock(&self.open);
-        if live.is_none() && open.is_missed(stream, self.clock.millis()) {
+        if live.is_none() && open.is_missed(stream, (self.now)()) {
             return Err(Absent::Stream);
         }
         let reader = open.reader(stream, live.as_ref().map(|live| live.id), || {
@@ -237,7 +257,7 @@ impl Shelf {
 
     /// Remembers that there is no such stream.
     fn miss(&self, stream: &StreamName) -> Absent {
-        let now = self.clock.millis();
+        let now = (self.now)();
         let mut open = lock(&self.open);
         open.readers.remove(stream);
         if open.misses.len() >= SHELF_MISSES_MAX {

@@ -13,6 +13,7 @@ use crate::limits::{
 };
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
+use crate::planted::bug;
 use crate::record::{Heartbeat, State};
 use crate::timestamp::Timestamp;
 
@@ -159,7 +160,8 @@ impl Current {
 
     fn hand_on(&mut self, name: &StreamName, item: Item, sink: &mut Sink) {
         let place = item.place;
-        if let Some(known) = self.leaf.filter(|leaf| *leaf != place.prev) {
+        let leaf = self.leaf.filter(|_| !bug("chain-not-checked"));
+        if let Some(known) = leaf.filter(|leaf| *leaf != place.prev) {
             self.fork(name, place.i, ForkKind::Chain, (Some(known), place.prev), sink);
         }
         if let Some(ahead) = self.ahead.filter(|a| a.last == place.i && a.leaf != place.leaf) {
@@ -186,6 +188,9 @@ impl Current {
             && let Some(item) = self.held.remove(self.next, sink)
         {
             self.hand_on(name, item, sink);
+            if bug("first-of-many-only") {
+                break;
+            }
         }
     }
 
@@ -212,8 +217,10 @@ impl Current {
             return self.show(name, now, sink);
         }
         if beat.last + 1 < self.next {
-            // A late one shows less than we have, but is also older than what we have.
-            if self.is_behind(message, now) {
+            // A late one shows less than we have, but is also older than what we have. The last words of an
+            // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
+            // whose disk has failed does not know what of its last append is there, and others may.
+            if self.is_behind(message, now) && beat.state == State::Open {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -273,7 +280,7 @@ impl Current {
     }
 
     pub(super) fn look_ahead(&mut self, beat: &Heartbeat, now: u64) {
-        if beat.last < self.next || self.forked {
+        if beat.last < self.next || self.forked || bug("heartbeat-without-the-tail") {
             return;
         }
         let since = self.ahead.map_or(now, |ahead| ahead.since);
@@ -334,7 +341,7 @@ impl Current {
         if to < self.next {
             return true;
         }
-        if self.repairable && !self.forked {
+        if self.repairable && !self.forked && !bug("lost-without-asking") {
             self.want(name, to, now, sink);
             return false;
         }
@@ -355,7 +362,8 @@ impl Current {
         }
         let to = self.wanted.map_or(to, |(wanted, _)| wanted.max(to));
         self.wanted = Some((to, now));
-        let what = What::Records { epoch: self.epoch, from: self.next, to };
+        let from = self.next + u64::from(bug("gap-off-by-one") && self.next < to);
+        let what = What::Records { epoch: self.epoch, from, to };
         sink.needs.push(Need { stream: name.clone(), what });
     }
 
@@ -376,12 +384,20 @@ impl Current {
         now: u64,
         sink: &mut Sink,
     ) -> bool {
+        // What something signed shows to be there comes first: it is handed on, or said to be lost.
+        let ahead = self.ahead.map(|ahead| ahead.last).max(self.held.last());
+        if let Some(last) = ahead.filter(|last| self.lacks(*last)) {
+            self.want_end(name, last, now, sink);
+            if self.lacks(last) {
+                return false;
+            }
+        }
         match self.rest {
             Rest::Over { upto, asked } if upto < self.next && asked >= since => return true,
             Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
             _ => {}
         }
-        if self.forked || self.next > NUMBER_MAX {
+        if self.forked || self.next > NUMBER_MAX || bug("old-epoch-left-early") {
             return true;
         }
         if self.is_waiting() {

@@ -155,6 +155,11 @@ impl Subscriber {
         Closer { shared: Arc::clone(&self.shared) }
     }
 
+    /// Whether it was closed. What is queued can still be taken.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
+
     /// Gives the subscriber other configurations, as long as it lives.
     pub(crate) fn follower(&self) -> Follower {
         Follower { shared: Arc::downgrade(&self.shared) }
