@@ -311,6 +311,8 @@ pub const CURE_AGAIN_MS: u64 = 60_000;
 pub const NOTES_MAX: usize = 256;
 /// Publishers are told how far a durable consumer is this often, in milliseconds.
 pub const TELL_MS: u64 = 1_000;
+/// Publishers are told of all cursors again after this time, in milliseconds: they may have begun anew.
+pub const TELL_AGAIN_MS: u64 = 60_000;
 /// Cursors of which publishers are told at once; the others have their turn the next time.
 pub const TELLS_MAX: usize = 32;
 /// Default length of a lease on a durable consumer, in milliseconds; it is renewed three times as often.

@@ -179,6 +179,8 @@ pub(crate) struct Progress {
     /// Streams whose cursor was moved since their publisher was told.
     untold: BTreeSet<usize>,
     told: u64,
+    /// When they were told of all.
+    told_all: u64,
     /// Answers whose cursor is not written, and those of them that are being written.
     unwritten: usize,
     writing: usize,
@@ -215,6 +217,7 @@ impl Progress {
             idle_written: 0,
             untold: BTreeSet::new(),
             told: 0,
+            told_all: 0,
             unwritten: 0,
             writing: 0,
             full: false,
@@ -227,6 +230,7 @@ impl Progress {
             let at = progress.track(stream);
             let mark = Mark { epoch: *epoch, i: *i, leaf: cursor.leaf };
             progress.tracks[at].stored(mark);
+            progress.untold.insert(at);
         }
         progress
     }

@@ -5,7 +5,7 @@ use crate::consumer::{Position, Refusal, Refused};
 use crate::envelope::Epoch;
 use crate::event::EpochChange;
 use crate::identity::StreamName;
-use crate::limits::{FAILURES_PAGE_MAX, REFUSALS_WAITING_MAX, TELL_MS, TELLS_MAX};
+use crate::limits::{FAILURES_PAGE_MAX, REFUSALS_WAITING_MAX, TELL_AGAIN_MS, TELL_MS, TELLS_MAX};
 use crate::open::Place;
 
 impl Progress {
@@ -124,6 +124,11 @@ impl Progress {
             return Vec::new();
         }
         self.told = now;
+        if now >= self.told_all.saturating_add(TELL_AGAIN_MS) {
+            // Whoever was not there, or has forgotten it: a publisher that began anew.
+            self.told_all = now;
+            self.untold.extend(self.by_name.values());
+        }
         let mut tells = Vec::new();
         while tells.len() < TELLS_MAX
             && let Some(at) = self.untold.pop_first()

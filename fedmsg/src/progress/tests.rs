@@ -8,7 +8,7 @@ use crate::consumer::{Bounds, Claimed, ConsumerName, Curable, CursorStore, Failu
 use crate::envelope::Kind as RecordKind;
 use crate::event::EpochChange;
 use crate::keys::KeyId;
-use crate::limits::{IDLE_CURSORS_MS, TELL_MS, TELLS_MAX};
+use crate::limits::{IDLE_CURSORS_MS, TELL_AGAIN_MS, TELL_MS, TELLS_MAX};
 use crate::open::Place;
 use crate::testing::MemoryStore;
 use crate::topic::Topic;
@@ -453,6 +453,23 @@ fn an_unknown_key_is_noted_once_for_each_stream_and_moves_nothing() {
 }
 
 #[test]
+fn what_is_answered_while_a_round_is_written_is_known_to_be_written_with_the_next_one() {
+    let mut scene = Scene::new(Start::New);
+    let (first, second) = (scene.give(0, 1), scene.give(0, 2));
+    scene.progress.acked(first);
+    let mut round = scene.progress.round();
+    scene.progress.acked(second);
+    let write = scene.progress.next_write(&mut round, 0).expect("a cursor");
+    scene.progress.done(write);
+    assert!(scene.progress.next_write(&mut round, 0).is_none());
+    scene.progress.round_done(&round);
+    assert_eq!(scene.progress.written_answers(), 1);
+    assert!(scene.progress.has_writes(0) && scene.write(9));
+    assert_eq!(scene.progress.written_answers(), 2);
+    assert!(!scene.progress.has_writes(0));
+}
+
+#[test]
 fn publishers_are_told_what_the_store_has_and_few_at_once() {
     let mut scene = Scene::new(Start::New);
     let tickets: Vec<_> = (0..40).map(|of| scene.give(of, 1)).collect();
@@ -465,6 +482,12 @@ fn publishers_are_told_what_the_store_has_and_few_at_once() {
     assert_eq!((told.len(), &told[0]), (TELLS_MAX, &position(0, epoch(1), 1)));
     assert_eq!(scene.progress.tells(3 * TELL_MS).len(), 40 - TELLS_MAX);
     assert_eq!(scene.progress.tells(4 * TELL_MS), []);
+    assert_eq!(
+        scene.progress.tells(TELL_AGAIN_MS).len(),
+        TELLS_MAX,
+        "who began anew knows nothing"
+    );
+    assert_eq!(scene.crash().progress.tells(TELL_MS).len(), TELLS_MAX);
 }
 
 #[test]

@@ -103,7 +103,9 @@ impl Progress {
             && self.failing.is_empty()
             && self.cured.is_empty()
             && self.succeeded.is_empty()
-            && self.dirty.is_empty();
+            && self.dirty.is_empty()
+            // An answer that was written with an earlier round is told with a later one.
+            && self.written == self.answers;
         !nothing || self.idle_is_due(now)
     }
 

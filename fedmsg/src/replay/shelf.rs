@@ -178,11 +178,10 @@ impl Shelf {
     /// The first message at or after a time, or the number that the next one will have.
     pub fn find(&self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
         let found = self.with(stream, |reader| {
-            if let Some((epoch, i)) = reader.find(time)? {
-                // The genesis record is no message.
-                return Ok(Some((epoch, i.max(1))));
-            }
-            Ok(reader.ranges()?.last().map(|range| (range.epoch, range.last + 1)))
+            // Looked at first: what is appended meanwhile is not passed over.
+            let next = reader.ranges()?.last().map(|range| (range.epoch, range.last + 1));
+            // The genesis record is no message.
+            Ok(reader.find(time)?.map(|(epoch, i)| (epoch, i.max(1))).or(next))
         })?;
         found.ok_or_else(|| self.miss(stream))
     }

@@ -25,7 +25,7 @@ fn a_rule_that_comes_later_brings_the_refused_messages() {
     publish(&publisher, "app.other", 9);
     publish(&publisher, "app.m", 10);
     take(&badges, [1, 10]);
-    assert!(badges.flush(PATIENCE));
+    assert!(badges.flush(PATIENCE), "{:?}", badges.metrics());
     assert_eq!(world.cursor(), Some(10));
     let rows: Vec<_> = (2..=8).map(|i| (i, "no_rule")).collect();
     assert_eq!(ledger(&world), rows, "what is wanted, and no more");

@@ -170,7 +170,7 @@ pub fn publish_all(publisher: &Publisher, topic: &str, numbers: impl IntoIterato
 
 /// The next event of which this makes something.
 #[track_caller]
-pub fn find<T>(badges: &Durable, wanted: impl Fn(DurableEvent) -> Option<T>) -> T {
+pub fn find<T>(badges: &Durable, mut wanted: impl FnMut(DurableEvent) -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
