@@ -151,7 +151,10 @@ impl Plan {
             self.messages.push((r.u64(START..self.heal), worker, count));
         }
         // Afterwards most streams go on; the loss of the last message of another one is found all the same.
-        for worker in self.workers.iter().filter(|_| chance(r, 600)) {
+        for worker in &self.workers {
+            if chance(r, 400) {
+                continue;
+            }
             self.messages.push((self.heal + r.u64(3_000..6_000), *worker, r.usize(1..=2)));
         }
     }
