@@ -143,9 +143,12 @@ impl Plan {
     }
 
     fn messages(&mut self, r: &mut Rng) {
-        let mut left = r.usize(20..110);
+        // Now and then so many that what is missing must come in portions, not one by one.
+        let (all, most) =
+            if chance(r, 30) { (r.usize(150..300), 60) } else { (r.usize(20..110), 9) };
+        let mut left = all;
         while left > 0 {
-            let count = r.usize(1..=9).min(left);
+            let count = r.usize(1..=most).min(left);
             left -= count;
             let worker = self.workers[r.usize(0..self.workers.len())];
             self.messages.push((r.u64(START..self.heal), worker, count));

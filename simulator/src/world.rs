@@ -16,6 +16,7 @@ use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::identity::Identity;
 use fedmsg::journal::Settings;
+use fedmsg::limits::FRESH_MS_MAX;
 use fedmsg::merkle::Leaf;
 use fedmsg::timestamp::Timestamp;
 
@@ -31,9 +32,15 @@ use crate::worker::Worker;
 
 /// The wall clock begins here: 2026-09-21.
 const WALL: i64 = 1_790_000_000_000;
-/// How long after everything is mended every reader must have everything, in milliseconds: holders that lied
-/// are left alone for a minute, and silent ones for half of one.
-const PATIENCE_MS: u64 = 200_000;
+/// How long after everything is mended every reader must have everything, in milliseconds: holders that did
+/// not answer are left alone for half a minute, and a stream that stays silent is asked for once a minute.
+const PATIENCE_MS: u64 = 100_000;
+/// The same where a holder has lied, or gave what seemed to be a lie: it is left alone for a minute more.
+const PATIENCE_WITH_LIES_MS: u64 = 200_000;
+/// The same where a machine was restored: a reader that went on from its cursor meanwhile does not know the
+/// time of its newest record, and believes that its publisher was set back only when more time is over than
+/// clocks may differ, twice.
+const PATIENCE_WITH_RESTORES_MS: u64 = 2 * FRESH_MS_MAX + 100_000;
 /// How often it is looked whether they have, in milliseconds.
 const LOOK_MS: u64 = 1_000;
 /// What happens at most in one run: more is a circle.
@@ -139,6 +146,7 @@ pub struct World {
     /// What was sent lately, for whoever sends it again.
     overheard: VecDeque<(usize, Wire)>,
     healed: bool,
+    has_lies: bool,
     violation: Option<String>,
 }
 
@@ -176,6 +184,7 @@ impl World {
             trace,
             overheard: VecDeque::new(),
             healed: false,
+            has_lies: forgeries,
             violation: None,
             plan,
         }
@@ -275,15 +284,18 @@ impl World {
 
     /// Whether every reader has everything; it is a fault when that takes too long.
     fn is_over(&mut self) -> bool {
+        let patience = match (self.counts.restores > 0, self.has_lies) {
+            (true, _) => PATIENCE_WITH_RESTORES_MS,
+            (false, true) => PATIENCE_WITH_LIES_MS,
+            (false, false) => PATIENCE_MS,
+        };
         let World { checker, hosts, .. } = self;
         let complete = checker.is_complete(&mut |position| hosts::readable(hosts, position));
         match complete {
             Ok(()) => true,
-            Err(why) if self.now > self.plan.heal + PATIENCE_MS => {
-                self.wrong(Err(format!(
-                    "{why} in the {} s after everything was mended",
-                    PATIENCE_MS / 1_000
-                )));
+            Err(why) if self.now > self.plan.heal + patience => {
+                let seconds = patience / 1_000;
+                self.wrong(Err(format!("{why} in the {seconds} s after everything was mended")));
                 true
             }
             Err(_) => false,

@@ -25,7 +25,7 @@ pub struct Reader {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     mark: Option<Mark>,
-    /// Where the mark was before the segments were listed: all up to there is in those that are known.
+    /// Where the mark was before it was looked which segments there are: up to here they have everything.
     durable: Option<(Epoch, u64)>,
     /// Oldest first.
     segments: Vec<Segment>,
@@ -256,8 +256,8 @@ impl Reader {
             Some(view) if limit != NO_LIMIT || !view.is_replaced(disk, folder)? => view,
             _ => View::open(disk, folder, segment, limit)?,
         };
-        let durable =
-            self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch).map(|(_, last)| last);
+        let durable = self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch);
+        let durable = durable.map(|(_, last)| last);
         view.follow(limit, self.mark.is_none(), durable)?;
         if self.views.len() >= JOURNAL_OPEN_FILES_MAX {
             self.views.remove(0);

@@ -8,6 +8,7 @@ use crate::history::Order;
 use crate::identity::StreamName;
 use crate::limits::STREAMS_MAX;
 use crate::open::{Place, Record, Refused, Verified};
+use crate::planted::bug;
 use crate::rejection::Rejection;
 use crate::repair::{Found, Holders};
 use crate::sequence::Begin;
@@ -125,6 +126,9 @@ impl Reception {
                         self.events.push(Event::Late(message));
                     } else {
                         self.take(message, now);
+                    }
+                    if bug("first-of-many-only") {
+                        break;
                     }
                 }
                 Ok(_) => {

@@ -112,7 +112,7 @@ impl Task {
 
     pub(super) fn holders_changed(&mut self) {
         self.answered.clear();
-        self.is_flying = false;
+        (self.is_flying, self.is_ready) = (false, false);
         self.leave();
     }
 

@@ -191,9 +191,6 @@ impl Current {
             && let Some(item) = self.held.remove(self.next, sink)
         {
             self.hand_on(name, item, sink);
-            if bug("first-of-many-only") {
-                break;
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fedmsg::journal::{Body, Break, Continuity, Disk, Journal, Reader, check};
 use fedmsg::testing::MemoryDisk;
 
-use crate::story::{Acknowledged, Writer, epoch, folder, sealed, settings, stream};
+use crate::story::{Acknowledged, Writer, at, epoch, folder, numbered, sealed, settings, stream};
 
 /// Two epochs in a few segments, and what was acknowledged of them.
 fn journal() -> (MemoryDisk, Acknowledged) {
@@ -171,4 +171,35 @@ fn a_journal_that_was_closed_notices_when_its_end_is_gone() {
         look(&damaged, &acknowledged, &format!("cut at {cut}"));
     }
     assert!(rewound > 0, "some cuts are between two appends");
+}
+
+#[test]
+fn damage_under_a_reader_of_the_writers_process_hides_nothing_else() {
+    for was_read in [true, false] {
+        let disk = MemoryDisk::new();
+        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
+        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        journal.append(&numbered(1, 1..=4), at(1)).expect("appends");
+        let mut reader = journal.reader();
+        let numbers = |reader: &mut Reader| {
+            let batch = reader.read(epoch(1), 1, 100, 100, 1 << 20).expect("reads");
+            batch.entries.iter().map(|entry| entry.i).collect::<Vec<_>>()
+        };
+        if was_read {
+            assert_eq!(numbers(&mut reader), [1, 2, 3, 4]);
+        }
+        let (path, _) = disk
+            .files()
+            .into_iter()
+            .find(|(path, _)| path.extension().is_some_and(|e| e == "seg"))
+            .expect("a file");
+        let content = disk.content(&path).expect("content");
+        let second = &wires[2].envelope[..];
+        let place = content.windows(second.len()).position(|bytes| bytes == second);
+        disk.flip(&path, place.expect("the second record") + 9, 1);
+        assert_eq!(numbers(&mut reader), [1, 3, 4], "nothing of a later append is behind it");
+        journal.append(&numbered(1, 5..=5), at(2)).expect("appends");
+        assert_eq!(numbers(&mut reader), [1, 3, 4, 5]);
+    }
 }

@@ -1,7 +1,14 @@
 //! Holes that are fetched, lost messages that are named, and when which.
 
+use std::sync::Arc;
+
+use fedmsg::endpoint::Endpoint;
 use fedmsg::followed::Followed;
+use fedmsg::frames::{Answer, ErrorCode, Reply, RequestId};
+use fedmsg::identity::StreamName;
 use fedmsg::limits::{HELD_MESSAGES_MAX, SILENT_MS};
+use fedmsg::need::{Need, What};
+use fedmsg::repair::{Holders, Repair};
 
 use crate::world::{Mode, Shelf, World, Writer, fetched};
 
@@ -265,4 +272,43 @@ fn a_publisher_that_was_set_back_into_an_earlier_epoch_is_shown_a_later_one() {
 
 fn join(from: u64, to: u64) -> String {
     (from..=to).map(|i| i.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// One holder of every stream.
+struct One(Vec<Endpoint>);
+
+impl Holders for One {
+    fn of(&self, _: &StreamName) -> &[Endpoint] {
+        &self.0
+    }
+
+    fn all(&self) -> Vec<Endpoint> {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn streams_that_wait_for_a_busy_holder_are_not_forgotten_when_the_configuration_is_read_again() {
+    let holders = || Arc::new(One(vec![Endpoint::parse("tcp://127.0.0.1:9000").expect("one")]));
+    let mut repair = Repair::new(holders(), 1);
+    for slot in 0..10 {
+        let stream = StreamName::parse(&format!("a.b/{slot}")).expect("a stream");
+        repair.need(Need { stream, what: What::Head }, 1_000);
+    }
+    repair.asks().for_each(drop);
+    repair.set_holders(holders(), 1_000);
+    let mut asked = 0;
+    loop {
+        let asks: Vec<_> = repair.asks().collect();
+        if asks.is_empty() {
+            break;
+        }
+        for (holder, frames) in asks {
+            asked += 1;
+            let reply = Reply::Err { code: ErrorCode::UnknownStream, text: String::new() };
+            let frames = Answer { id: RequestId::of(&frames), reply }.encode();
+            repair.answer(&holder, &frames, 1_000);
+        }
+    }
+    assert_eq!((asked, repair.is_busy()), (10, false));
 }

@@ -201,10 +201,11 @@ impl Account {
         }
         if fate.set_back {
             // A stream that was set back and contradicts itself is held back up to its next epoch, and that is
-            // said; of what is gone with the earlier state nobody knows any more.
+            // said; of what is gone with the earlier state nobody knows any more, nor can anybody ask who has no
+            // holder to ask.
             let held_back = self.forked.iter().any(|(w, forked)| *w == worker && *forked >= epoch);
             let stale = self.stale.contains(&position);
-            let told = held_back || stale || self.unproven[worker];
+            let told = held_back || stale || self.unproven[worker] || fate.unheld;
             return told || readable(position) != Some(leaf);
         }
         // Nothing shows what stood behind the last number that is there.
