@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use self::merge::Merge;
 use crate::endpoint::Endpoint;
 use crate::envelope::Epoch;
+use crate::event::Event;
 use crate::identity::StreamName;
 use crate::limits::{HISTORY_BESIDE_BYTES, HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
 
@@ -97,8 +98,21 @@ impl History {
         let has = |holder: &Endpoint| self.listed.contains(holder);
         let all = services.iter().all(|holders| holders.iter().all(has));
         let one_of_each = services.iter().all(|holders| holders.iter().any(has));
-        self.is_listed |=
-            all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS;
+        if !self.is_listed
+            && (all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS)
+        {
+            self.is_listed = true;
+            // Nobody waits for streams that no holder has listed; what came of them has its place in time.
+            self.merge.close_all_but(|stream| self.open.contains_key(stream));
+        }
+    }
+
+    /// Takes an event of a stream into its lane; gives it back when it has none.
+    pub(crate) fn push(&mut self, stream: &StreamName, event: Event) -> Option<Event> {
+        if !self.is_listed {
+            self.merge.open(stream);
+        }
+        self.merge.push(stream, event)
     }
 
     /// Whether it is known which streams there are. Before that nothing is in order, and no stream at its

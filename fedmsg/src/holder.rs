@@ -211,7 +211,10 @@ impl Holder {
             [] => holdings.read(stream, part, max, GET_BYTES_MAX)?,
             _ => holdings.read(stream, part, GET_SCAN_MESSAGES_MAX, GET_SCAN_BYTES_MAX)?,
         };
-        let Some(damage) = batch.holes.first().map(|hole| (hole.from, hole.to)) else {
+        // A genesis record that cannot be read at all is damage, too: "nothing yet" has no number before 0.
+        let no_genesis = part.from == 0 && batch.upto == 0 && batch.entries.is_empty();
+        let damage = batch.holes.first().map(|hole| (hole.from, hole.to));
+        let Some(damage) = damage.or(no_genesis.then_some((0, 0))) else {
             return Ok(selected(batch, max, filters));
         };
         self.counts.damaged += 1;

@@ -14,6 +14,7 @@ use crate::identity::{Identity, StreamName};
 use crate::keys::{KeyId, TrustedKey};
 use crate::limits::{NUMBER_MAX, STREAMS_MAX, TOPIC_BYTES_MAX, VERDICTS_MAX};
 use crate::merkle::Leaf;
+use crate::planted::bug;
 use crate::record::{After, Genesis, Heartbeat};
 use crate::rejection::Rejection;
 use crate::signing::{Cut, Roots};
@@ -274,7 +275,8 @@ impl Opener {
         let chained = named
             .and_then(|named| named.get(&stream))
             .is_some_and(|(key, prev)| *key == cut.key && *prev == leaf);
-        if !chained && !cut.verify(&leaf, &trusted.public, &mut self.roots) {
+        let believed = chained || bug("signature-not-checked");
+        if !believed && !cut.verify(&leaf, &trusted.public, &mut self.roots) {
             return Err(refuse(Rejection::BadSignature));
         }
         self.streams.entry(stream.as_str().into()).or_insert_with(|| stream.clone());

@@ -188,6 +188,11 @@ impl Sequencer {
         self.streams.get(name).and_then(Stream::position)
     }
 
+    /// Whether there may be something of a stream to read before what comes next.
+    pub fn has_past(&self, name: &StreamName) -> bool {
+        self.can_repair(name) && self.beginning(name) != Begin::Live
+    }
+
     /// Whether it is still looked for where a stream is to be taken up.
     pub fn is_beginning(&self, name: &StreamName) -> bool {
         self.streams.get(name).is_some_and(Stream::is_beginning)

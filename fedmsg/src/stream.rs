@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::need::{Need, What};
 use crate::open::Place;
+use crate::planted::bug;
 use crate::record::{After, Genesis, Heartbeat};
 
 /// What following streams amounted to.
@@ -129,7 +130,9 @@ impl Stream {
     pub(crate) fn item(&mut self, item: Item, sink: &mut Sink) {
         let (epoch, now, has_begin) = (item.place.epoch, item.at, self.begin.is_some());
         match &mut self.current {
-            Some(current) if current.epoch == epoch => current.item(&self.name, item, sink),
+            Some(current) if current.epoch == epoch || bug("epoch-ignored") => {
+                current.item(&self.name, item, sink);
+            }
             Some(current) if epoch < current.epoch => sink.counts.late += 1,
             _ => match self.pending(epoch, now, sink) {
                 Some(pending) if pending.stale && !has_begin => withhold(item, sink),
@@ -278,8 +281,7 @@ impl Stream {
                     )),
                     [],
                 ) => {
-                    // Nobody has anything of it: it is taken from its beginning, when it comes.
-                    self.begin = None;
+                    self.begin_unknown();
                 }
                 (Some((Begin::Earliest, _)), [oldest, ..]) => {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
@@ -440,7 +442,7 @@ impl Stream {
         let resumed = base.resumed;
         self.drop_older(epoch, resumed, sink);
         sink.events.push(Event::Epoch(EpochChange { stream, from, to: epoch, next, proven }));
-        let mut current = Current::new(epoch, base, self.repairable);
+        let mut current = Current::new(epoch, base, self.repairable, now);
         while let Some(item) = pending.held.pop_first(sink) {
             current.waited(&self.name, item, resumed, sink);
         }

@@ -19,6 +19,8 @@ const OLD: Epoch = Epoch::new(Uuid::from_u128(1));
 struct Small {
     first: u64,
     damage: Vec<(u64, u64)>,
+    /// Not even the end can be read.
+    unreadable: bool,
     genesis: Option<Wire>,
     taken: Vec<Wire>,
 }
@@ -67,6 +69,9 @@ impl Holdings for Small {
             return Err(Absent::Trimmed { first: self.first });
         }
         let (mut entries, mut holes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        if self.unreadable {
+            return Ok(Batch { entries, holes, upto: part.from.saturating_sub(1), more: false });
+        }
         let mut next = part.from;
         let last = part.to.min(12);
         while next <= last {
@@ -190,6 +195,9 @@ fn a_damaged_genesis_record_is_taken_from_where_it_still_stands() {
     assert_eq!(short(&answer(&mut damaged, get(0, 5, 9, &[]))), "0, end 0 more");
     assert_eq!(short(&answer(&mut damaged, get(0, 0, 9, &[]))), "0, end 0");
     assert_eq!(short(&answer(&mut damaged, get(1, 5, 9, &[]))), "gone 1 damaged, end 1 more");
+    let mut nothing = Small { unreadable: true, ..Small::default() };
+    assert_eq!(short(&answer(&mut nothing, get(0, 0, 9, &[]))), "gone 0 damaged, end 0");
+    assert_eq!(short(&answer(&mut nothing, get(1, 5, 9, &[]))), "end 0");
     // A filter never withholds it.
     let mut whole = Small::default();
     assert_eq!(short(&answer(&mut whole, get(0, 1, 9, &["org.example.prod"]))), "0, end 1");

@@ -147,7 +147,7 @@ const INTERRUPTIONS_MAX: usize = 100;
 
 /// Writes all of it. A short write goes on where it stopped; a failed one ends with the number of bytes
 /// that were taken before it.
-pub(super) fn write_all(
+pub(crate) fn write_all(
     file: &dyn DiskFile,
     at: u64,
     bytes: &[u8],
@@ -167,7 +167,7 @@ pub(super) fn write_all(
 }
 
 /// Reads until the buffer is full or the file ends; says how much there was.
-pub(super) fn read_full(file: &dyn DiskFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(file: &dyn DiskFile, at: u64, to: &mut [u8]) -> io::Result<usize> {
     let (mut done, mut interruptions) = (0, 0);
     while done < to.len() {
         match file.read_at(at + done as u64, &mut to[done..]) {

@@ -34,6 +34,7 @@ mod writer;
 pub use archive::{ArchiveError, ArchiveReader, ArchiveWriter, Piece};
 pub use check::{BrokenLink, Report, SegmentReport, check, check_with};
 pub use disk::{Access, Disk, DiskFile, OsDisk};
+pub(crate) use disk::{read_full, write_all};
 pub use error::JournalError;
 pub use mark::Mark;
 pub use reader::{Batch, Reader};

@@ -71,8 +71,14 @@ impl View {
         Ok(!(before..=self.file.len()?).contains(&named))
     }
 
-    /// Looks at what was added. With `sync`, nothing is looked at that is not durable.
-    pub(super) fn follow(&mut self, limit: u64, sync: bool) -> io::Result<()> {
+    /// Looks at what was added. With `sync`, nothing is looked at that is not durable. Up to `durable`, where
+    /// that is known, all numbers were acknowledged.
+    pub(super) fn follow(
+        &mut self,
+        limit: u64,
+        sync: bool,
+        durable: Option<u64>,
+    ) -> io::Result<()> {
         if self.limit != NO_LIMIT {
             return Ok(());
         }
@@ -81,6 +87,10 @@ impl View {
             self.file.sync()?;
         }
         self.bytes = bytes;
+        if let Some(durable) = durable {
+            // What is damaged of the last append does not take the rest of it away.
+            self.scan.run(&*self.file, self.bytes, durable)?;
+        }
         self.look(limit)
     }
 
@@ -97,22 +107,26 @@ impl View {
 
     /// Takes records from `taken.next` up to `end`, as many as fit.
     pub(super) fn take(&mut self, taken: &mut Taken, end: u64) -> io::Result<()> {
-        if !self.take_known(taken, end)? && self.indexed {
+        if !self.take_known(taken, end)? {
             self.rescan()?;
             self.take_known(taken, end)?;
         }
         if taken.next <= end && !taken.full {
-            // It changed after it was looked at.
+            // Nothing that can be read is behind it.
             taken.lose(end, self.name);
         }
         Ok(())
     }
 
-    /// Something is wrong in a segment whose index was believed.
+    /// Something is wrong in a segment whose index was believed, or that changed after it was looked at: what
+    /// is good behind it is found by looking again. Numbers that were known once count, whatever became of
+    /// them.
     fn rescan(&mut self) -> io::Result<()> {
+        let limit = if self.limit == NO_LIMIT { self.last() } else { Some(self.limit) };
         self.scan = Scan::new(self.name.epoch, self.name.first, self.records_at);
         self.indexed = false;
-        self.look(self.limit)
+        self.scan.run(&*self.file, self.bytes, limit.unwrap_or(NO_LIMIT))?;
+        Ok(())
     }
 
     /// Says whether everything was as it is known to be.

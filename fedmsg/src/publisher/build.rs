@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
 
+use super::core::{Core, Opened};
 use super::direct::Direct;
 use super::opening::{open_journal, random_bytes};
 use super::retention::Retention;
@@ -273,17 +274,16 @@ impl Making {
     ) -> Result<Publisher, BuildError> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let stream = StreamName::new(self.identity.clone(), Slot::Index(index));
-        let (sealer, genesis, mut keeping) = match self.level {
+        let Opened { sealer, mut core } = match self.level {
             Level::Memory => {
                 let (after, prev, before) = slot.before();
                 let (sealer, genesis) = self.open_epoch(stream, (after, prev), before);
-                (sealer, genesis.wire, None)
+                Opened { sealer, core: Core::unkept(Arc::clone(&self.key), genesis.wire) }
             }
             level => {
                 let settings = self.config.journal.settings();
                 let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
-                let opened = open_journal(disk, &slot, (stream, settings), key, level)?;
-                (opened.sealer, opened.genesis, Some(opened.keeping))
+                open_journal(disk, &slot, (stream, settings), key, level)?
             }
         };
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
@@ -293,23 +293,20 @@ impl Making {
         }
         let (waker, level) = (outlet.waker(), sealer.level());
         let config: InForce = Arc::new(RwLock::new(Arc::clone(&self.config)));
-        let serving = match &keeping {
-            Some(keeping) => {
-                let of = (sealer.stream(), keeping.mark());
+        let serving = match core.mark() {
+            Some(mark) => {
+                let of = (sealer.stream(), mark);
                 Some(self.serve(&slot, index, of, &config, Arc::clone(&waker))?)
             }
             None => None,
         };
-        if let (Some(keeping), Some(serving)) = (&mut keeping, &serving) {
+        if let Some(serving) = &serving {
             let (stream, shelf) = (sealer.stream().clone(), Arc::clone(serving.shelf()));
             let state_dir = &self.config.state_dir;
-            keeping.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
+            core.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
         }
-        let key = Arc::clone(&self.key);
         let started = Started { sealer, waker, level, relayed: false, config };
-        self.start(started, |writer| {
-            move || Direct::new(writer, outlet, slot, (key, genesis), keeping, serving).run()
-        })
+        self.start(started, |writer| move || Direct::new(writer, outlet, slot, core, serving).run())
     }
 
     /// Answers for the journals of this host, where the entry says at which address.

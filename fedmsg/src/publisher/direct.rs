@@ -1,25 +1,21 @@
 //! Publishing on an own endpoint.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::PublishError;
-use super::keeping::{Keeping, RETRY_MS};
+use super::core::{Core, Outside, Reaction};
 use super::opening::random_bytes;
 use super::past::Past;
 use super::serving::Serving;
 use super::slot::SlotLock;
-use super::witness::{Renewals, Shown};
 use super::writer::{Outgoing, Retry, Writer};
+use super::{Answer, PublishError};
 use crate::clock::Clock;
-use crate::envelope::{Epoch, Wire};
-use crate::journal::JournalError;
-use crate::keys::SecretKey;
+use crate::envelope::Wire;
+use crate::journal::{JournalError, JournalMetrics};
 use crate::limits::{JOURNAL_BATCH_RECORDS_MAX, TREE_LEAVES_MAX};
-use crate::merkle::Leaf;
-use crate::record::{After, State};
-use crate::seal::{Sealed, Sealer};
+use crate::record::State;
 use crate::transport::Outlet;
 
 /// The writer thread of a publisher that has an endpoint.
@@ -27,13 +23,8 @@ pub(super) struct Direct {
     writer: Writer,
     outlet: Box<dyn Outlet>,
     slot: SlotLock,
-    key: Arc<SecretKey>,
-    genesis: Wire,
-    /// Nothing at level `memory`.
-    keeping: Option<Keeping>,
+    core: Core,
     serving: Option<Serving>,
-    renewing: Option<Renewing>,
-    renewals: Renewals,
     /// When it is looked again, in milliseconds, whether the operator wants a new epoch; never where that wish
     /// cannot be taken away.
     wish_at: u64,
@@ -42,46 +33,34 @@ pub(super) struct Direct {
 /// How often it is looked whether the operator wants a new epoch, in milliseconds.
 const WISH_MS: u64 = 1_000;
 
-/// A new epoch is to begin before anything else is published.
-struct Renewing {
-    /// Above this one, and above that which goes on now.
-    above: Option<Epoch>,
-    /// Not before this time, in milliseconds: the disk has failed.
-    at: u64,
-}
-
 impl Direct {
     pub(super) fn new(
         mut writer: Writer,
         outlet: Box<dyn Outlet>,
         slot: SlotLock,
-        (key, genesis): (Arc<SecretKey>, Wire),
-        keeping: Option<Keeping>,
+        core: Core,
         serving: Option<Serving>,
     ) -> Direct {
-        if let Some(keeping) = &keeping {
-            writer.remembers(Past(keeping.reader()));
+        if let Some(reader) = core.reader() {
+            writer.remembers(Past(reader));
         }
-        let renewals = Renewals::default();
-        let (renewing, wish_at) = (None, 0);
-        Direct { writer, outlet, slot, key, genesis, keeping, serving, renewing, renewals, wish_at }
+        Direct { writer, outlet, slot, core, serving, wish_at: 0 }
     }
 
     /// Ends when the publisher is closed and everything was sent.
     pub(super) fn run(mut self) {
-        let genesis = self.genesis.clone();
-        self.send(&genesis);
+        self.send_genesis();
         self.writer.announce();
         while !self.writer.fill() {
             self.look_at_what_was_shown();
             self.look_for_a_wish();
-            match (&self.renewing, self.keeping.as_ref().and_then(Keeping::retry_at)) {
-                (Some(_), _) => self.renew(),
-                (None, Some(_)) => self.recover(),
-                (None, None) => self.publish(),
+            match (self.core.is_renewing(), self.core.retry_at()) {
+                (true, _) => self.renew(),
+                (false, Some(_)) => self.recover(),
+                (false, None) => self.publish(),
             }
             self.beat();
-            self.trim();
+            self.core.trim(&mut self.writer.sealer, Clock::wall(), self.writer.clock.millis());
             let pause = self.pause();
             let subscribers = self.outlet.wait(pause);
             if subscribers.joined + subscribers.left > 0 {
@@ -96,203 +75,129 @@ impl Direct {
 
     /// Somebody may have shown that this publisher was set back, or that somebody else writes the stream.
     fn look_at_what_was_shown(&mut self) {
-        let Some(Shown { epoch, i, leaf }) = self.serving.as_ref().and_then(Serving::shown) else {
-            return;
-        };
+        let Some(shown) = self.serving.as_ref().and_then(Serving::shown) else { return };
         let current = self.writer.sealer.epoch();
-        let owed = self.keeping.as_ref().is_some_and(|keeping| keeping.owes(i, leaf));
-        if self.renewing.is_some() || owed && epoch == current {
-            return;
-        }
+        let reaction = self.core.shown(shown, current, self.writer.clock.millis());
         let (stream, last) = (self.writer.sealer.stream(), self.writer.sealer.last().0);
-        if !self.renewals.is_allowed(self.writer.clock.millis()) {
-            if self.renewals.is_to_be_said() {
-                tracing::error!(%stream, shown = %epoch, i,
+        match reaction {
+            Reaction::Nothing | Reaction::TooOften { is_new: false } => {}
+            Reaction::TooOften { is_new: true } => {
+                tracing::error!(%stream, shown = %shown.epoch, i = shown.i,
                     "it is shown again and again that somebody else writes this stream: look who else has its \
                      key; a new epoch begins when there was none for a minute");
             }
-            return;
+            Reaction::Renewal => {
+                tracing::error!(%stream, epoch = %current, last, shown = %shown.epoch, shown_i = shown.i,
+                    "somebody has shown a signed record of this stream that is not known here: this publisher was \
+                     set back (a restored snapshot or backup), or somebody else has its key; a new epoch begins");
+            }
         }
-        tracing::error!(%stream, epoch = %current, last, shown = %epoch, shown_i = i,
-            "somebody has shown a signed record of this stream that is not known here: this publisher was set \
-             back (a restored snapshot or backup), or somebody else has its key; a new epoch begins");
-        self.renewing = Some(Renewing { above: Some(epoch), at: 0 });
     }
 
     /// The operator may want a new epoch: `fedmsg stream renew`.
     fn look_for_a_wish(&mut self) {
         let now = self.writer.clock.millis();
-        if now < self.wish_at || self.renewing.is_some() {
+        if now < self.wish_at || self.core.is_renewing() {
             return;
         }
         self.wish_at = now.saturating_add(WISH_MS);
         if self.slot.is_renewal_wanted() {
             tracing::warn!(stream = %self.writer.sealer.stream(), "a new epoch is wanted, and begins");
-            self.renewing = Some(Renewing { above: None, at: 0 });
+            self.core.want_renewal(None);
         }
     }
 
     /// Begins a new epoch. What waits to be published gets its numbers there; while the disk does not take
     /// the epoch, nothing can be published.
     fn renew(&mut self) {
-        let now = self.writer.clock.millis();
-        let Some(Renewing { above, .. }) = self.renewing.take_if(|renewing| now >= renewing.at)
-        else {
-            return self.writer.refuse_waiting(&degraded());
-        };
-        if let Err(error) = self.begin_epoch(above) {
-            let stream = self.writer.sealer.stream();
-            tracing::error!(%stream, %error, "the journal does not take a new epoch: messages are refused until it does");
-            self.writer.refuse_waiting(&PublishError::NotStored(error.to_string()));
-            self.renewing = Some(Renewing { above, at: now + RETRY_MS });
+        let (wall, now) = (Clock::wall(), self.writer.clock.millis());
+        let (stream, before) = (self.writer.sealer.stream().clone(), self.writer.sealer.epoch());
+        match self.core.renew(&self.writer.sealer, wall, now, random_bytes()) {
+            None => self.writer.refuse_waiting(&degraded()),
+            Some(Err(error)) => {
+                tracing::error!(%stream, %error, "the journal does not take a new epoch: messages are refused until it does");
+                self.writer.refuse_waiting(&PublishError::NotStored(error.to_string()));
+            }
+            Some(Ok((sealer, kept))) => {
+                let epoch = sealer.epoch();
+                if let Err(error) = self.slot.begin(epoch) {
+                    tracing::warn!(%stream, %error, "saving the epoch");
+                }
+                if let Err(error) = self.slot.renewal_done() {
+                    tracing::warn!(%stream, %error, "no wish for a new epoch can be followed any more");
+                    self.wish_at = u64::MAX;
+                }
+                self.writer.go_on_in(sealer, kept);
+                self.send_genesis();
+                self.writer.shared.counts.renewed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%stream, %before, %epoch, "a new epoch has begun");
+            }
         }
         self.count();
     }
 
-    fn begin_epoch(&mut self, above: Option<Epoch>) -> Result<(), JournalError> {
-        let (wall, sealer) = (Clock::wall(), &self.writer.sealer);
-        let (before, stream, level) = (sealer.epoch(), sealer.stream().clone(), sealer.level());
-        let newest = self.keeping.as_ref().and_then(Keeping::newest_epoch);
-        let epoch = Epoch::next(wall, random_bytes(), Some(before).max(newest).max(above));
-        let (key, unknown) = (Arc::clone(&self.key), (After::Unknown, Leaf::NONE));
-        let opened = Sealer::open_epoch(key, stream.clone(), epoch, unknown, level, wall);
-        let (mut sealer, Sealed { wire, .. }) = opened;
-        // What the disk did not take was published nowhere.
-        let mut kept = self.writer.sealer.last().0;
-        if let Some(keeping) = &mut self.keeping {
-            kept = keeping.end().map_or(0, |end| end.0);
-            keeping.begin(epoch, &wire, wall)?;
-            sealer.keeps_from(keeping.first());
-        }
-        if let Err(error) = self.slot.begin(epoch) {
-            tracing::warn!(%stream, %error, "saving the epoch");
-        }
-        if let Err(error) = self.slot.renewal_done() {
-            tracing::warn!(%stream, %error, "no wish for a new epoch can be followed any more");
-            self.wish_at = u64::MAX;
-        }
-        self.writer.go_on_in(sealer, kept);
-        self.genesis = wire.clone();
-        self.send(&wire);
-        self.renewals.done(self.writer.clock.millis());
-        self.writer.shared.counts.renewed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(%stream, %before, %epoch, "a new epoch has begun");
-        Ok(())
-    }
-
-    /// Seals what is due, stores it, and only then shows it to anybody.
+    /// Seals what is due, and has it stored, shown and answered.
     fn publish(&mut self) {
-        let most = match self.keeping {
-            Some(_) => JOURNAL_BATCH_RECORDS_MAX,
-            None => TREE_LEAVES_MAX,
-        };
+        let most = if self.core.is_kept() { JOURNAL_BATCH_RECORDS_MAX } else { TREE_LEAVES_MAX };
         let (outgoing, retries) = self.writer.seal_due(most);
-        if outgoing.is_empty() {
-            return self.answer_retries(retries, None);
-        }
         let (mut records, mut waiting) = (Vec::new(), Vec::new());
         for Outgoing { sealed, msg_id, answer } in outgoing {
             waiting.push((sealed.i, msg_id, answer));
             records.push(sealed);
         }
-        match self.store(records) {
-            Ok(records) => {
-                self.send_all(&records);
-                let epoch = self.writer.sealer.epoch();
-                for (i, msg_id, answer) in waiting {
-                    let receipt = self.writer.shared.receipt(epoch, i, msg_id, None);
-                    self.writer.shared.answer(answer, Ok(receipt));
-                }
-                self.answer_retries(retries, None);
-            }
-            Err(error) => {
-                for (_, _, answer) in waiting {
-                    self.writer.shared.answer(answer, Err(error.clone()));
-                }
-                self.answer_retries(retries, Some(&error));
-            }
+        let (wall, now) = (Clock::wall(), self.writer.clock.millis());
+        let (writer, outlet) = (&self.writer, &mut *self.outlet);
+        let mut everybody = Everybody { outlet, writer, waiting, retries };
+        if records.is_empty() {
+            everybody.answer(Ok(()));
+        } else {
+            self.core.publish(records, wall, now, &mut everybody);
         }
-    }
-
-    /// A retry is answered like the message that it repeats, which was stored before or beside it.
-    fn answer_retries(&mut self, retries: Vec<Retry>, error: Option<&PublishError>) {
-        for Retry { epoch, i, msg_id, answer } in retries {
-            let receipt = self.writer.shared.receipt(epoch, i, msg_id, None);
-            let result = error.map_or(Ok(receipt), |error| Err(error.clone()));
-            self.writer.shared.answer(answer, result);
-        }
-    }
-
-    /// Makes records durable, where they are kept at all.
-    fn store(&mut self, records: Vec<Sealed>) -> Result<Vec<Sealed>, PublishError> {
-        let Some(keeping) = &mut self.keeping else { return Ok(records) };
-        let stored = keeping.store(records, Clock::wall(), self.writer.clock.millis());
-        self.count();
-        stored.map_err(|error| {
-            let stream = self.writer.sealer.stream();
-            tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
-            PublishError::NotStored(error.to_string())
-        })
     }
 
     /// The disk failed: until it takes what it owes, whoever publishes is told.
     fn recover(&mut self) {
         let now = self.writer.clock.millis();
         let stream = self.writer.sealer.stream().clone();
-        let retried = self.keeping.as_mut().and_then(|keeping| keeping.retry(Clock::wall(), now));
-        match retried {
+        match self.show_owed(now) {
             None => self.writer.refuse_waiting(&degraded()),
             Some(Err(error)) => {
                 tracing::debug!(%stream, %error, "the journal still takes nothing");
                 self.writer.refuse_waiting(&degraded());
             }
-            Some(Ok(records)) => {
+            Some(Ok(())) => {
                 tracing::info!(%stream, "the journal takes messages again");
-                self.send_all(&records);
                 self.writer.announce();
             }
         }
-        self.count();
+    }
+
+    fn show_owed(&mut self, now: u64) -> Option<Result<(), JournalError>> {
+        let (writer, outlet) = (&self.writer, &mut *self.outlet);
+        let (waiting, retries) = (Vec::new(), Vec::new());
+        let mut everybody = Everybody { outlet, writer, waiting, retries };
+        self.core.recover(Clock::wall(), now, &mut everybody)
     }
 
     fn beat(&mut self) {
         if !self.writer.is_heartbeat_due() {
             return;
         }
-        let renewing = self.renewing.is_some();
-        let stands = |keeping: &Keeping| (renewing || keeping.is_degraded(), keeping.end());
-        let beat = match self.keeping.as_ref().map(stands) {
-            // What the disk does not have yet must not be known to anybody.
-            Some((true, Some(end))) => self.writer.heartbeat_at(end, State::Degraded),
-            _ => self.writer.heartbeat(State::Open),
-        };
+        let (end, state) = self.core.stand(&self.writer.sealer);
+        let beat = self.writer.heartbeat_at(end, state);
         if let Some(serving) = &self.serving {
             serving.beaten(&beat.wire);
         }
         // The heartbeat first: a new reader's base is the last message, not the first.
         self.send(&beat.wire);
         if self.writer.announcing() {
-            let genesis = self.genesis.clone();
-            self.send(&genesis);
-        }
-    }
-
-    fn trim(&mut self) {
-        let now = self.writer.clock.millis();
-        if let Some(keeping) = &mut self.keeping
-            && keeping.trim(Clock::wall(), now)
-        {
-            self.writer.sealer.keeps_from(keeping.first());
+            self.send_genesis();
         }
     }
 
     fn pause(&self) -> Duration {
         let pause = self.writer.pause();
-        let retry = match &self.renewing {
-            Some(renewing) => Some(renewing.at),
-            None => self.keeping.as_ref().and_then(Keeping::retry_at),
-        };
-        retry.map_or(pause, |at| {
+        self.core.retry_at().map_or(pause, |at| {
             let left = at.saturating_sub(self.writer.clock.millis()).max(1);
             // Those who publish meanwhile are told at once: each of them wakes the writer.
             Duration::from_millis(left)
@@ -300,17 +205,14 @@ impl Direct {
     }
 
     fn count(&self) {
-        let metrics = self.keeping.as_ref().map(|keeping| keeping.metrics(Clock::wall()));
+        let metrics = self.core.metrics(Clock::wall());
         *self.writer.shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 
     fn end(mut self) {
-        // The disk gets one more chance before the last words. Where a new epoch is due, what it owes is given up.
-        let keeping = self.keeping.as_mut().filter(|_| self.renewing.is_none());
-        let last_chance = keeping.and_then(|keeping| keeping.retry(Clock::wall(), u64::MAX));
-        self.send_all(&last_chance.and_then(Result::ok).unwrap_or_default());
-        let kept = self.keeping.as_ref().filter(|keeping| keeping.is_degraded());
-        let end = kept.and_then(Keeping::end).unwrap_or(self.writer.sealer.last());
+        // The disk gets one more chance before the last words.
+        self.show_owed(u64::MAX);
+        let (end, _) = self.core.stand(&self.writer.sealer);
         let beat = self.writer.heartbeat_at(end, State::Closed);
         self.send(&beat.wire);
         if let Some(serving) = &self.serving {
@@ -320,30 +222,68 @@ impl Direct {
         if let Err(error) = self.slot.end(self.writer.sealer.epoch(), end.0, end.1) {
             tracing::warn!(%error, %stream, "saving how the epoch ended");
         }
-        if let Some(keeping) = self.keeping
-            && let Err(error) = keeping.close()
-        {
+        if let Err(error) = self.core.close() {
             tracing::warn!(%error, %stream, "closing the journal");
         }
     }
 
-    /// Shows messages to everybody: from here on they are published.
-    fn send_all(&mut self, records: &[Sealed]) {
-        for sealed in records {
-            self.send(&sealed.wire);
-        }
-        self.writer.count_published(records.len());
+    fn send_genesis(&mut self) {
+        let genesis = self.core.genesis().clone();
+        self.send(&genesis);
     }
 
     fn send(&mut self, wire: &Wire) {
-        if !self.outlet.send(wire) {
-            let left_out = &self.writer.shared.counts.left_out;
-            if left_out.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(
-                    stream = %self.writer.sealer.stream(),
-                    "a subscriber is too slow: messages are sent without it, and it has to fetch them"
-                );
-            }
+        send(&mut *self.outlet, &self.writer, wire);
+    }
+}
+
+/// Subscribers, and the callers who wait for their receipts.
+struct Everybody<'a> {
+    outlet: &'a mut dyn Outlet,
+    writer: &'a Writer,
+    waiting: Vec<(u64, String, Answer)>,
+    retries: Vec<Retry>,
+}
+
+impl Outside for Everybody<'_> {
+    fn stored(&mut self, metrics: JournalMetrics) {
+        let journal = &self.writer.shared.journal;
+        *journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics);
+    }
+
+    fn show(&mut self, wire: &Wire) {
+        send(self.outlet, self.writer, wire);
+        self.writer.count_published(1);
+    }
+
+    /// A retry is answered like the message that it repeats, which was stored before or beside it.
+    fn answer(&mut self, published: Result<(), &JournalError>) {
+        let (writer, epoch) = (self.writer, self.writer.sealer.epoch());
+        if let Err(error) = published {
+            let stream = writer.sealer.stream();
+            tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
+        }
+        let waiting = self.waiting.drain(..).map(|(i, msg_id, answer)| (epoch, i, msg_id, answer));
+        let retries = self.retries.drain(..);
+        let retries = retries.map(|retry| (retry.epoch, retry.i, retry.msg_id, retry.answer));
+        for (epoch, i, msg_id, answer) in waiting.chain(retries) {
+            let result = match published {
+                Ok(()) => Ok(writer.shared.receipt(epoch, i, msg_id, None)),
+                Err(error) => Err(PublishError::NotStored(error.to_string())),
+            };
+            writer.shared.answer(answer, result);
+        }
+    }
+}
+
+fn send(outlet: &mut dyn Outlet, writer: &Writer, wire: &Wire) {
+    if !outlet.send(wire) {
+        let left_out = &writer.shared.counts.left_out;
+        if left_out.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                stream = %writer.sealer.stream(),
+                "a subscriber is too slow: messages are sent without it, and it has to fetch them"
+            );
         }
     }
 }

@@ -4,8 +4,14 @@
 //! address. One without an entry, or without a free slot, publishes through relays; the calls are the same.
 
 mod build;
+/// For the simulator, which does without the thread; no part of what is promised.
+#[doc(hidden)]
+pub mod core;
 mod direct;
 mod keeping;
+/// See [`core`].
+#[doc(hidden)]
+pub mod last_epoch;
 mod opening;
 mod orders;
 mod own_stream;
@@ -16,7 +22,9 @@ mod retention;
 mod serving;
 mod slot;
 mod ticket;
-mod witness;
+/// See [`core`].
+#[doc(hidden)]
+pub mod witness;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

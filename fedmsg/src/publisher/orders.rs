@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::core::{Core, Opened};
 use super::opening::{open_journal, random_bytes};
 use super::slot::{self, RENEW, SlotError, SlotLock};
 use crate::clock::Clock;
@@ -129,26 +130,24 @@ pub fn retire(
 ) -> Result<Retired, OrderError> {
     folder_of(&config.state_dir, stream)?;
     let (key, slot) = (trusted_key(config, stream)?, take(config, stream)?);
-    let (mut sealer, genesis, keeping) = if slot.journal().exists() {
+    let Opened { mut sealer, core } = if slot.journal().exists() {
         let of = (stream.clone(), config.journal.settings());
-        let opened = open_journal(Arc::clone(&disk), &slot, of, key, Level::Local)?;
-        (opened.sealer, opened.genesis, Some(opened.keeping))
+        open_journal(Arc::clone(&disk), &slot, of, key, Level::Local)?
     } else {
         let (after, prev, before) = slot.before();
         let now = Clock::wall();
         let epoch = Epoch::next(now, random_bytes(), before);
-        let after = (after, prev);
-        let opened = Sealer::open_epoch(key, stream.clone(), epoch, after, Level::Memory, now);
-        (opened.0, opened.1.wire, None)
+        let (after, signer) = ((after, prev), Arc::clone(&key));
+        let opened = Sealer::open_epoch(signer, stream.clone(), epoch, after, Level::Memory, now);
+        Opened { sealer: opened.0, core: Core::unkept(key, opened.1.wire) }
     };
+    let genesis = core.genesis().clone();
     let last_words = sealer.heartbeat(State::Closed, &config.digest, Clock::wall()).wire;
     let (epoch, (last, leaf)) = (sealer.epoch(), sealer.last());
     let io = |error| OrderError::Io { path: slot.folder().to_owned(), error };
     slot.end(epoch, last, leaf).map_err(io)?;
     slot.renewal_done().map_err(io)?;
-    if let Some(keeping) = keeping {
-        keeping.close()?;
-    }
+    core.close()?;
     save_heartbeat(&*disk, slot.folder(), &last_words)?;
     let stream = stream.clone();
     Ok(Retired { epoch, last, stream, genesis, last_words, _slot: slot })

@@ -5,10 +5,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::last_epoch;
 use crate::envelope::Epoch;
 use crate::identity::Identity;
+use crate::journal::OsDisk;
 use crate::merkle::Leaf;
 use crate::record::After;
 
@@ -29,19 +29,6 @@ pub(super) enum SlotError {
     Held(String),
     /// The state folder cannot be used.
     Io(PathBuf, std::io::Error),
-}
-
-/// What is kept of the last epoch: all of it after a clean end, only the name after a crash.
-#[derive(Serialize, Deserialize)]
-struct LastEpoch {
-    epoch: String,
-    end: Option<End>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct End {
-    last: u64,
-    leaf: Leaf,
 }
 
 impl SlotLock {
@@ -83,27 +70,7 @@ impl SlotLock {
     /// What is known of the epoch before: what a new one comes after, its `prev`, and the name that the new
     /// one's must exceed.
     pub(super) fn before(&self) -> (After, Leaf, Option<Epoch>) {
-        let path = self.folder.join("epoch");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // A new slot, or one whose folder was wiped: that nothing was before cannot be known from here.
-                return (After::Unknown, Leaf::NONE, None);
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "reading the last epoch");
-                return (After::Unknown, Leaf::NONE, None);
-            }
-        };
-        let last: Option<LastEpoch> = serde_json::from_str(&text).ok();
-        let Some((epoch, end)) = last.and_then(|l| Some((Epoch::parse(&l.epoch)?, l.end))) else {
-            tracing::warn!(path = %path.display(), "the file that names the last epoch is damaged");
-            return (After::Unknown, Leaf::NONE, None);
-        };
-        match end {
-            Some(End { last, leaf }) => (After::Epoch { epoch, last }, leaf, Some(epoch)),
-            None => (After::Unknown, Leaf::NONE, Some(epoch)),
-        }
+        last_epoch::before(&OsDisk, &self.folder)
     }
 
     /// The folder of the slot.
@@ -131,22 +98,12 @@ impl SlotLock {
 
     /// An epoch begins: until it ends cleanly, how far it went is not known.
     pub(super) fn begin(&self, epoch: Epoch) -> std::io::Result<()> {
-        self.write(&LastEpoch { epoch: epoch.to_string(), end: None })
+        last_epoch::begin(&OsDisk, &self.folder, epoch)
     }
 
     /// An epoch ended cleanly.
     pub(super) fn end(&self, epoch: Epoch, last: u64, leaf: Leaf) -> std::io::Result<()> {
-        self.write(&LastEpoch { epoch: epoch.to_string(), end: Some(End { last, leaf }) })
-    }
-
-    /// Written beside, synced, and put into place: a crash leaves the old or the new one.
-    fn write(&self, last: &LastEpoch) -> std::io::Result<()> {
-        let (path, new) = (self.folder.join("epoch"), self.folder.join("epoch.new"));
-        let mut file = File::create(&new)?;
-        file.write_all(serde_json::to_string(last)?.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(&self.folder)?.sync_all()
+        last_epoch::end(&OsDisk, &self.folder, epoch, last, leaf)
     }
 }
 

@@ -42,10 +42,39 @@ pub(super) struct State {
 
 /// A record of this stream that the publisher does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Shown {
-    pub(super) epoch: Epoch,
-    pub(super) i: u64,
-    pub(super) leaf: Leaf,
+pub struct Shown {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its number; a heartbeat's is that of the last message that it knows.
+    pub i: u64,
+    /// Its leaf, or that of this message.
+    pub leaf: Leaf,
+}
+
+impl Shown {
+    /// What a record of this place shows.
+    pub fn new(place: Place) -> Shown {
+        let Place { kind, epoch, i, prev, leaf } = place;
+        let leaf = if kind == Kind::Heartbeat { prev } else { leaf };
+        Shown { epoch, i, leaf }
+    }
+
+    /// Whether it is of a later epoch than that of the stream's end, beyond its last number, or another one
+    /// than that at its number. Nothing is new of epochs that have ended.
+    pub fn is_news(
+        &self,
+        end: Option<(Epoch, u64)>,
+        leaf_at: impl FnOnce(Epoch, u64) -> Option<Leaf>,
+    ) -> bool {
+        let Shown { epoch, i, leaf } = *self;
+        match end {
+            None => false,
+            Some((current, _)) if epoch != current => epoch > current,
+            Some((_, last)) if i > last => true,
+            // What is gone or cannot be read proves nothing.
+            Some(_) => leaf_at(epoch, i).is_some_and(|known| known != leaf),
+        }
+    }
 }
 
 impl Witness {
@@ -94,24 +123,13 @@ impl Witness {
                 _ => return None,
             },
         };
-        let Place { kind, epoch, i, prev, leaf } = place;
-        let leaf = if kind == Kind::Heartbeat { prev } else { leaf };
         // Above the highest name there is no room for another epoch.
-        let has_next = epoch.uuid().as_u128() < u128::MAX;
-        (stream == self.stream && has_next).then_some(Shown { epoch, i, leaf })
+        let has_next = place.epoch.uuid().as_u128() < u128::MAX;
+        (stream == self.stream && has_next).then_some(Shown::new(place))
     }
 
-    /// Whether a record is of a later epoch, beyond the last number, or another one than that at its number.
-    /// Nothing is new of epochs that have ended.
     fn is_news(&self, shown: &Shown) -> bool {
-        let Shown { epoch, i, leaf } = *shown;
-        match self.mark.get() {
-            None => false,
-            Some((current, _)) if epoch != current => epoch > current,
-            Some((_, last)) if i > last => true,
-            // What is gone or cannot be read proves nothing.
-            Some(_) => self.leaf_at(epoch, i).is_ok_and(|known| known.is_some_and(|k| k != leaf)),
-        }
+        shown.is_news(self.mark.get(), |epoch, i| self.leaf_at(epoch, i).ok().flatten())
     }
 
     fn leaf_at(&self, epoch: Epoch, i: u64) -> Result<Option<Leaf>, Absent> {

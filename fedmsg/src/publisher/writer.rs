@@ -183,6 +183,7 @@ impl Writer {
     }
 
     /// A heartbeat now.
+    #[cfg(feature = "net")]
     pub(super) fn heartbeat(&mut self, state: State) -> Sealed {
         self.heartbeat_at(self.sealer.last(), state)
     }

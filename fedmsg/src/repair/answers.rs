@@ -10,6 +10,7 @@ use crate::frames::{ErrorCode, Reply};
 use crate::identity::StreamName;
 use crate::limits::{LIST_AGAIN_MS, STALL_MS};
 use crate::need::What;
+use crate::planted::bug;
 
 impl Repair {
     pub(super) fn listed(&mut self, id: u64, holder: &Endpoint, reply: Reply, now: u64) {
@@ -153,6 +154,9 @@ impl Repair {
         self.moods.failed(holder, now);
         if let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) {
             task.is_flying = false;
+            if bug("silence-is-an-answer") {
+                task.denied(holder);
+            }
             task.failed();
             if now.saturating_sub(task.since) >= STALL_MS && !task.is_told {
                 task.is_told = true;

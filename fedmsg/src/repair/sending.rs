@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::frames::{Ask, Request, RequestId};
 use crate::identity::StreamName;
 use crate::limits::{ASK_MS_MAX, FLIGHTS_MAX, FLIGHTS_OF_HOLDER_MAX};
+use crate::planted::bug;
 
 impl Repair {
     /// Asks holders for their streams, where that is due.
@@ -79,7 +80,9 @@ impl Repair {
             // Nobody is configured to have it now: that says nothing about whether somebody has it.
             return;
         }
-        if holders.iter().all(|holder| task.has_answer_of(holder)) {
+        let one_is_enough =
+            bug("one-word-is-enough") && holders.iter().any(|holder| task.has_answer_of(holder));
+        if one_is_enough || holders.iter().all(|holder| task.has_answer_of(holder)) {
             tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
             return self.make_ready(&stream);
         }

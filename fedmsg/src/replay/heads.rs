@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::clock::Clock;
 use crate::envelope::Epoch;
 use crate::frames::Spot;
 use crate::identity::{Identity, Slot, StreamName};
@@ -42,16 +41,16 @@ impl Heads {
     /// All streams, and how far each one was when it was last looked at; `newest` looks.
     pub(super) fn look(
         &mut self,
-        now: u64,
+        now: impl Fn() -> u64,
         newest: impl FnMut(&StreamName) -> Option<(Epoch, u64)>,
     ) -> Vec<Spot> {
-        if now >= self.look_at {
-            let clock = Clock::start();
+        let start = now();
+        if start >= self.look_at {
             let rested = self.look_again(newest);
-            let took = clock.millis().saturating_mul(REST_FACTOR);
+            let took = now().saturating_sub(start).saturating_mul(REST_FACTOR);
             self.knows_all = rested;
             let rest = if rested { REST_MS.max(took) } else { 0 };
-            self.look_at = now.saturating_add(rest);
+            self.look_at = start.saturating_add(rest);
         }
         let known = self.known.iter();
         let spots = known.filter_map(|(stream, head)| {

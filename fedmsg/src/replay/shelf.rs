@@ -20,13 +20,16 @@ use crate::timestamp::Timestamp;
 /// How long, in milliseconds, it is remembered that there is no such journal.
 const MISS_MS: u64 = 1_000;
 
+/// Says what time it is, in milliseconds.
+type Now = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// All journals of a state folder that this process may read. They are found by their names when somebody
 /// asks for them; few are open at one time.
 pub struct Shelf {
     disk: Arc<dyn Disk>,
     /// `STATE/streams`.
     folder: PathBuf,
-    clock: Clock,
+    now: Now,
     live: Mutex<LiveStreams>,
     open: Mutex<Open>,
     heads: Mutex<Heads>,
@@ -78,12 +81,22 @@ impl Shelf {
 
     /// The same on another disk.
     pub fn on(disk: Arc<dyn Disk>, state: &Path) -> Shelf {
+        let clock = Clock::start();
+        Shelf::timed(disk, state, move || clock.millis())
+    }
+
+    /// The same with a clock that never goes back, in milliseconds.
+    pub fn timed(
+        disk: Arc<dyn Disk>,
+        state: &Path,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Shelf {
         let folder = state.join("streams");
         Shelf {
             heads: Mutex::new(Heads::new(Arc::clone(&disk), folder.clone())),
             disk,
             folder,
-            clock: Clock::start(),
+            now: Box::new(now),
             live: Mutex::default(),
             open: Mutex::default(),
         }
@@ -165,11 +178,10 @@ impl Shelf {
     /// The first message at or after a time, or the number that the next one will have.
     pub fn find(&self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
         let found = self.with(stream, |reader| {
-            if let Some((epoch, i)) = reader.find(time)? {
-                // The genesis record is no message.
-                return Ok(Some((epoch, i.max(1))));
-            }
-            Ok(reader.ranges()?.last().map(|range| (range.epoch, range.last + 1)))
+            // Looked at first: what is appended meanwhile is not passed over.
+            let next = reader.ranges()?.last().map(|range| (range.epoch, range.last + 1));
+            // The genesis record is no message.
+            Ok(reader.find(time)?.map(|(epoch, i)| (epoch, i.max(1))).or(next))
         })?;
         found.ok_or_else(|| self.miss(stream))
     }
@@ -177,7 +189,7 @@ impl Shelf {
     /// Every stream with its newest epoch and last number. Those of other processes may be a little old.
     pub fn streams(&self) -> Vec<Spot> {
         let live = lock(&self.live).streams.clone();
-        let mut all = lock(&self.heads).look(self.clock.millis(), |stream| {
+        let mut all = lock(&self.heads).look(&self.now, |stream| {
             if live.contains_key(stream) {
                 return None;
             }
@@ -188,6 +200,8 @@ impl Shelf {
         all.extend(live.into_iter().filter_map(|(stream, live)| {
             live.mark.get().map(|(epoch, i)| Spot { stream, epoch, i })
         }));
+        // The same order each time, so that what follows from it can be repeated.
+        all.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
         all
     }
 
@@ -214,7 +228,7 @@ impl Shelf {
     ) -> Result<T, Absent> {
         let live = self.live_stream(stream);
         let mut open = lock(&self.open);
-        if live.is_none() && open.is_missed(stream, self.clock.millis()) {
+        if live.is_none() && open.is_missed(stream, (self.now)()) {
             return Err(Absent::Stream);
         }
         let reader = open.reader(stream, live.as_ref().map(|live| live.id), || {
@@ -243,7 +257,7 @@ impl Shelf {
 
     /// Remembers that there is no such stream.
     fn miss(&self, stream: &StreamName) -> Absent {
-        let now = self.clock.millis();
+        let now = (self.now)();
         let mut open = lock(&self.open);
         open.readers.remove(stream);
         if open.misses.len() >= SHELF_MISSES_MAX {

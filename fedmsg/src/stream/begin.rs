@@ -7,6 +7,7 @@ use crate::frames::Range;
 use crate::limits::NEED_MS;
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
+use crate::record::Level;
 use crate::timestamp::Timestamp;
 
 /// Where a reader takes up a stream that is new to it.
@@ -41,6 +42,18 @@ impl Stream {
         if self.current.is_none() && matches!(self.begin, Some((Begin::Since(_), _))) {
             self.begin_at(epoch, i.max(1));
             self.settle(now, sink);
+        }
+    }
+
+    /// No holder knows the stream. One that is kept has only just begun, and is taken up with its first message,
+    /// as soon as something of it has come; one that is kept nowhere as it comes.
+    pub(super) fn begin_unknown(&mut self) {
+        let known = self.pending.iter();
+        let known = known.filter_map(|(epoch, pending)| Some((*epoch, pending.level()?))).next();
+        match known {
+            None => {}
+            Some((_, Level::Memory)) => self.begin = None,
+            Some((epoch, _)) => self.begin_at(epoch, 1),
         }
     }
 

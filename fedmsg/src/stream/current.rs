@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 
 use super::held::Held;
 use super::pending::Base;
-use super::{Item, Sink, withhold};
+use super::{Item, Sink, is_fresh, withhold};
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
 use crate::identity::StreamName;
-use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES};
+use crate::limits::{
+    FAR_JUMP, FRESH_MS_MAX, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES,
+};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
+use crate::planted::bug;
 use crate::record::{Heartbeat, State};
 use crate::timestamp::Timestamp;
 
@@ -23,6 +26,11 @@ pub(super) struct Current {
     genesis: Option<Leaf>,
     /// The time of the newest record that said how far the stream is.
     time: Timestamp,
+    /// Where the newest record is one whose time is not known, because it was had before or refused: when it was
+    /// there at the latest.
+    untimed: Option<u64>,
+    /// The time of a heartbeat that showed less than we have.
+    behind: Option<Timestamp>,
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
@@ -61,13 +69,16 @@ struct Ahead {
 }
 
 impl Current {
-    pub(super) fn new(epoch: Epoch, base: Base, repairable: bool) -> Current {
+    pub(super) fn new(epoch: Epoch, base: Base, repairable: bool, now: u64) -> Current {
+        let is_timed = base.time > Timestamp::from_millis(i64::MIN);
         let mut current = Current {
             epoch,
             next: base.next,
             leaf: base.leaf,
             genesis: base.genesis,
             time: base.time,
+            untimed: (!is_timed).then_some(now),
+            behind: None,
             held: Held::default(),
             ahead: None,
             recent: VecDeque::new(),
@@ -152,7 +163,8 @@ impl Current {
 
     fn hand_on(&mut self, name: &StreamName, item: Item, sink: &mut Sink) {
         let place = item.place;
-        if let Some(known) = self.leaf.filter(|leaf| *leaf != place.prev) {
+        let leaf = self.leaf.filter(|_| !bug("chain-not-checked"));
+        if let Some(known) = leaf.filter(|leaf| *leaf != place.prev) {
             self.fork(name, place.i, ForkKind::Chain, (Some(known), place.prev), sink);
         }
         if let Some(ahead) = self.ahead.filter(|a| a.last == place.i && a.leaf != place.leaf) {
@@ -164,8 +176,9 @@ impl Current {
             return;
         }
         self.move_to(place.i, Some(place.leaf));
+        self.untimed = Some(item.at);
         if let Some(message) = item.message {
-            self.time = self.time.max(message.timestamp());
+            self.take_time(&message);
             self.prove_by(message.wire());
             sink.counts.delivered += 1;
             sink.counts.repaired += u64::from(message.replayed);
@@ -178,12 +191,15 @@ impl Current {
             && let Some(item) = self.held.remove(self.next, sink)
         {
             self.hand_on(name, item, sink);
+            if bug("first-of-many-only") {
+                break;
+            }
         }
     }
 
     /// The position is behind this number.
     fn move_to(&mut self, i: u64, leaf: Option<Leaf>) {
-        (self.next, self.leaf) = (i + 1, leaf);
+        (self.next, self.leaf, self.behind) = (i + 1, leaf, None);
         if let Some(leaf) = leaf {
             self.remember(i, leaf);
         }
@@ -204,8 +220,11 @@ impl Current {
             return self.show(name, now, sink);
         }
         if beat.last + 1 < self.next {
-            // A late one shows less than we have, but is also older than what we have.
-            if message.timestamp() > self.time {
+            // A late one shows less than we have, but is also older than what we have. The last words of an
+            // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
+            // whose disk has failed does not know what of its last append is there, and others may.
+            let is_behind = self.is_behind(message, now) && beat.state == State::Open;
+            if is_behind && self.is_sure(message) {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -213,11 +232,20 @@ impl Current {
             return;
         }
         self.prove_by(message.wire());
-        self.time = self.time.max(message.timestamp());
+        self.take_time(message);
+        self.behind = None;
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
+    }
+
+    /// Whether a heartbeat that shows less than we have shows that the publisher was set back. One that was
+    /// asked for may have been overtaken by messages, and its time says little when the publisher's clock was
+    /// set back meanwhile: then there must be a second one.
+    fn is_sure(&mut self, message: &Message) -> bool {
+        let before = self.behind.replace(message.timestamp());
+        !message.replayed || before.is_some_and(|before| message.timestamp() > before)
     }
 
     /// Takes a heartbeat of an epoch before this one: a late one, or a publisher that was set back behind the
@@ -230,12 +258,23 @@ impl Current {
         now: u64,
         sink: &mut Sink,
     ) {
-        let known = self.time > Timestamp::from_millis(i64::MIN);
-        if known && message.timestamp() > self.time && beat.state != State::Closed {
+        if self.is_behind(message, now) && beat.state != State::Closed {
             let leaves = (self.leaf, beat.head);
             self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
             self.show(name, now, sink);
         }
+    }
+
+    /// This is the newest record.
+    fn take_time(&mut self, message: &Message) {
+        (self.time, self.untimed) = (self.time.max(message.timestamp()), None);
+    }
+
+    /// Whether a heartbeat that shows less was made after the newest record. Where the time of that one is not
+    /// known, it has to be older by more than clocks may differ.
+    fn is_behind(&self, message: &Message, now: u64) -> bool {
+        let surely = |at| is_fresh(message) && now.saturating_sub(at) >= 2 * FRESH_MS_MAX;
+        message.timestamp() > self.time && self.untimed.is_none_or(surely)
     }
 
     fn prove_by(&mut self, wire: &Wire) {
@@ -254,7 +293,7 @@ impl Current {
     }
 
     pub(super) fn look_ahead(&mut self, beat: &Heartbeat, now: u64) {
-        if beat.last < self.next || self.forked {
+        if beat.last < self.next || self.forked || bug("heartbeat-without-the-tail") {
             return;
         }
         let since = self.ahead.map_or(now, |ahead| ahead.since);
@@ -315,7 +354,7 @@ impl Current {
         if to < self.next {
             return true;
         }
-        if self.repairable && !self.forked {
+        if self.repairable && !self.forked && !bug("lost-without-asking") {
             self.want(name, to, now, sink);
             return false;
         }
@@ -336,7 +375,8 @@ impl Current {
         }
         let to = self.wanted.map_or(to, |(wanted, _)| wanted.max(to));
         self.wanted = Some((to, now));
-        let what = What::Records { epoch: self.epoch, from: self.next, to };
+        let from = self.next + u64::from(bug("gap-off-by-one") && self.next < to);
+        let what = What::Records { epoch: self.epoch, from, to };
         sink.needs.push(Need { stream: name.clone(), what });
     }
 
@@ -357,12 +397,20 @@ impl Current {
         now: u64,
         sink: &mut Sink,
     ) -> bool {
+        // What something signed shows to be there comes first: it is handed on, or said to be lost.
+        let ahead = self.ahead.map(|ahead| ahead.last).max(self.held.last());
+        if let Some(last) = ahead.filter(|last| self.lacks(*last)) {
+            self.want_end(name, last, now, sink);
+            if self.lacks(last) {
+                return false;
+            }
+        }
         match self.rest {
             Rest::Over { upto, asked } if upto < self.next && asked >= since => return true,
             Rest::Asked(at) if now < at.saturating_add(NEED_MS) => return false,
             _ => {}
         }
-        if self.forked || self.next > NUMBER_MAX {
+        if self.forked || self.next > NUMBER_MAX || bug("old-epoch-left-early") {
             return true;
         }
         if self.is_waiting() {

@@ -9,7 +9,7 @@ use crate::identity::{Identity, StreamName};
 use crate::limits::{HEARTBEAT_IDLE_MS, HOLE_MS_MAX, NEED_MS};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
-use crate::record::{After, Genesis, Heartbeat};
+use crate::record::{After, Genesis, Heartbeat, Level};
 use crate::timestamp::Timestamp;
 
 #[derive(Debug)]
@@ -49,6 +49,7 @@ struct Opening {
     prev: Leaf,
     leaf: Leaf,
     fresh: bool,
+    level: Level,
 }
 
 /// Where an epoch is taken up.
@@ -103,7 +104,8 @@ impl Pending {
         let (place, fresh) = (message.place(), is_fresh(message));
         self.time = self.time.max(message.timestamp());
         let (prev, leaf) = (place.prev, place.leaf);
-        self.genesis = Some(Opening { after: genesis.after, prev, leaf, fresh });
+        let (after, level) = (genesis.after, genesis.level);
+        self.genesis = Some(Opening { after, prev, leaf, fresh, level });
     }
 
     /// The base of a stream that is new here: what a fresh heartbeat shows as the last message, and the
@@ -212,6 +214,12 @@ impl Pending {
         if asked >= self.since {
             self.before = Before::Known;
         }
+    }
+
+    /// What receipts of the epoch promise, where it is known.
+    pub(super) fn level(&self) -> Option<Level> {
+        let opening = self.genesis.as_ref().map(|opening| opening.level);
+        opening.or(self.beat.as_ref().map(|beat| beat.level))
     }
 
     /// No holder has the genesis record.

@@ -270,9 +270,12 @@ impl Disk for MemoryDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut inner = self.lock();
         inner.plain_call()?;
-        let inside = inner.live.keys().filter(|path| path.parent() == Some(folder));
-        let names = inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-        Ok(names.collect())
+        // What has a file below it is a folder, and is listed as well.
+        let inside = inner.live.keys().filter_map(|path| path.strip_prefix(folder).ok());
+        let names = inside.filter_map(|path| path.iter().next()?.to_str().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.dedup();
+        Ok(names)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

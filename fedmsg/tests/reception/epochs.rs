@@ -153,12 +153,12 @@ fn live_messages_that_come_first_change_nothing_about_the_beginning() {
 }
 
 #[test]
-fn a_stream_that_nobody_keeps_begins_with_its_heartbeat() {
+fn what_a_publisher_kept_and_nobody_has_is_said_to_be_lost() {
     let (mut world, mut writer) = beginning(Begin::Since(at(0)), 1);
     world.hosts[0].shelf = Shelf::default();
     world.arrive([&writer.beat(0)]);
     world.pass(2_000);
-    world.says("live 11");
+    world.says("live 1 lost:1-10:absent");
 }
 
 #[test]

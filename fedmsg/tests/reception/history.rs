@@ -1,10 +1,15 @@
 //! The past first, then the present, without a seam.
 
 use fedmsg::history::Order;
+use fedmsg::identity::StreamName;
 use fedmsg::limits::{ASK_MS_MAX, LISTING_MS, LISTING_SIBLINGS_MS, STALL_MS};
+use fedmsg::merkle::Leaf;
+use fedmsg::record::{After, Level, State};
+use fedmsg::seal::Sealer;
 use fedmsg::sequence::Begin;
 
-use crate::world::{Mode, World, Writer, fetched};
+use crate::bus::key;
+use crate::world::{Mode, STREAM, World, Writer, at, epoch, fetched};
 
 fn history(order: Order, holders: usize) -> (World, Writer) {
     let (mut writer, genesis) = Writer::new();
@@ -60,6 +65,32 @@ fn a_stream_that_cannot_be_read_to_the_end_is_named() {
     world.pass(STALL_MS + 40_000);
     world.says("live 1 caught-up:1 incomplete:bodhi.backend01/0");
     assert_eq!(world.stalled.len(), 1);
+}
+
+#[test]
+fn a_stream_that_no_holder_knows_yet_is_read_from_its_first_message() {
+    let mut world = World::with(1, |reception| reception.set_beginning(|_| Begin::Earliest, 1_000));
+    let (mut writer, genesis) = Writer::new();
+    let records = writer.seal(3);
+    // The clocks are far apart, and the messages got lost: only the heartbeat comes.
+    world.arrive([&writer.beat(-86_400_000)]);
+    world.pass(100);
+    world.keep(std::iter::once(&genesis).chain(&records), 1);
+    world.pass(2_000);
+    world.says(&format!("live 1 {}", fetched(1, 3)));
+}
+
+#[test]
+fn a_stream_that_is_kept_nowhere_is_read_as_it_comes() {
+    let mut world = World::with(1, |reception| reception.set_beginning(|_| Begin::Earliest, 1_000));
+    let stream = StreamName::parse(STREAM).expect("stream");
+    let before = (After::Nothing, Leaf::NONE);
+    let (mut sealer, _) =
+        Sealer::open_epoch(key(1), stream, epoch(1), before, Level::Memory, at(0));
+    let beat = sealer.heartbeat_at((7, Leaf([7; 32])), State::Open, "", at(1));
+    world.arrive([&beat]);
+    world.pass(2_000);
+    world.says("live 8");
 }
 
 #[test]

@@ -100,3 +100,14 @@ fn a_refused_message_uses_its_position_up() {
     reader.says("1 3");
     assert_eq!(reader.sequencer.counts().gaps, 0);
 }
+
+#[test]
+fn a_heartbeat_from_before_a_refused_message_does_not_show_a_publisher_set_back() {
+    let mut writer = Writer::new();
+    let mut reader = Reader::of(&mut writer);
+    let (late, sealed) = (writer.beat(1), writer.seal(2));
+    reader.use_up(&sealed[0]);
+    reader.take(&late);
+    reader.take(&sealed[1]);
+    reader.says("2");
+}

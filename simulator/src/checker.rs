@@ -1,0 +1,254 @@
+//! The judge: it knows everything that was sealed, shown and acknowledged, and sees everything that readers
+//! are told.
+
+mod account;
+
+use std::collections::BTreeMap;
+
+use fedmsg::envelope::Epoch;
+use fedmsg::event::{Event, LostReason};
+use fedmsg::merkle::Leaf;
+use fedmsg::rejection::Rejection;
+
+use crate::cast::{Cast, WORKERS};
+use crate::counts::Counts;
+use crate::reader::Cursor;
+use account::{Account, Last};
+
+/// A position: process, epoch, number.
+pub type Position = (usize, Epoch, u64);
+
+/// What is on a disk at a position, if it can be read there at all.
+pub type Readable<'a> = dyn FnMut(Position) -> Option<Leaf> + 'a;
+
+/// What has happened to the journal of a stream that nobody can make good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fate {
+    /// It was put back to an earlier state, or to none.
+    pub set_back: bool,
+    /// Some of it may be unreadable: damage, or retention.
+    pub destroyed: bool,
+    /// Nobody answers for it.
+    pub unheld: bool,
+}
+
+/// What a run may contain without being wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// Bytes that nobody signed are sent.
+    pub forgeries: bool,
+    /// Some reader lacks a key for a while.
+    pub late_keys: bool,
+    /// Some reader lacks a rule for a while.
+    pub late_rules: bool,
+}
+
+/// All that is known.
+pub struct Checker {
+    allowed: Allowed,
+    pub fates: [Fate; WORKERS],
+    sealed: BTreeMap<Position, Vec<Leaf>>,
+    shown: BTreeMap<Position, Leaf>,
+    acknowledged: Vec<(Position, Leaf)>,
+    readers: Vec<Account>,
+}
+
+type Verdict = Result<(), String>;
+
+impl Checker {
+    pub fn new(allowed: Allowed, durable: impl IntoIterator<Item = bool>) -> Checker {
+        Checker {
+            allowed,
+            fates: [Fate::default(); WORKERS],
+            sealed: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            readers: durable.into_iter().map(Account::new).collect(),
+        }
+    }
+
+    pub fn sealed(&mut self, position: Position, leaf: Leaf) {
+        self.sealed.entry(position).or_default().push(leaf);
+    }
+
+    /// A record, or its leaf in a heartbeat, has left its process.
+    pub fn shown(&mut self, position: Position, leaf: Leaf) -> Verdict {
+        let known = *self.shown.entry(position).or_insert(leaf);
+        if known == leaf || self.fates[position.0].set_back {
+            return Ok(());
+        }
+        Err(format!("{} was used for two records", name(position)))
+    }
+
+    pub fn acknowledged(&mut self, position: Position, leaf: Leaf) -> Verdict {
+        self.acknowledged.push((position, leaf));
+        self.shown(position, leaf)
+    }
+
+    /// A publisher was convinced that it was set back.
+    pub fn renews(&self, worker: usize) -> Verdict {
+        match self.fates[worker] {
+            Fate { set_back: true, .. } | Fate { destroyed: true, .. } => Ok(()),
+            _ => Err(format!("{} renews, and was not set back", Cast::get().stream(worker))),
+        }
+    }
+
+    /// A reader begins another life, with these cursors.
+    pub fn started(&mut self, reader: usize, cursors: [Option<Cursor>; WORKERS]) {
+        self.readers[reader].begin_life(cursors);
+    }
+
+    /// A reader was told something.
+    pub fn told(
+        &mut self,
+        reader: usize,
+        event: &Event,
+        readable: &mut Readable<'_>,
+        counts: &mut Counts,
+    ) -> Verdict {
+        let stream = event.stream().and_then(|stream| Cast::get().worker_of(stream));
+        let said = |verdict: Verdict| verdict.map_err(|why| format!("reader {reader}: {why}"));
+        match (event, stream) {
+            (Event::Message(message), Some(worker)) => {
+                counts.delivered += 1;
+                counts.repaired += u64::from(message.replayed);
+                let place = message.place();
+                let position = (worker, place.epoch, place.i);
+                said(self.is_sealed(position, place.leaf))?;
+                said(self.readers[reader].message(position, place.leaf, place.prev))
+            }
+            (Event::Late(message), Some(worker)) => {
+                counts.late += 1;
+                let position = (worker, message.epoch(), message.i());
+                said(self.is_sealed(position, message.place().leaf))?;
+                self.readers[reader].late(position, message.place().leaf);
+                Ok(())
+            }
+            (Event::Unfetched(gone), Some(worker)) => {
+                let position = (worker, gone.epoch, gone.i);
+                let fate = self.fates[worker];
+                if !fate.unheld && !fate.set_back && readable(position).is_some() {
+                    return said(Err(format!("{} is to be had", name(position))));
+                }
+                self.readers[reader].unfetched(position);
+                Ok(())
+            }
+            (Event::Lost(lost), Some(worker)) => {
+                counts.lost += lost.count();
+                let span = (lost.from, lost.to);
+                let honest = self.is_lost(worker, lost.epoch, span, lost.reason, readable);
+                said(honest)?;
+                said(self.readers[reader].lost(worker, lost.epoch, span))
+            }
+            (Event::Epoch(change), Some(worker)) => {
+                counts.epochs += 1;
+                said(self.readers[reader].epoch(worker, change))
+            }
+            (Event::Fork(fork), Some(worker)) => {
+                counts.forks += 1;
+                let position = (worker, fork.epoch, fork.i);
+                if !self.fates[worker].set_back {
+                    let text = format!("{} is said to be forked ({})", name(position), fork.kind);
+                    return said(Err(text));
+                }
+                self.readers[reader].forked(worker, fork.epoch);
+                Ok(())
+            }
+            (Event::Stale(message), Some(worker)) => {
+                counts.stale += 1;
+                self.readers[reader].stale((worker, message.epoch(), message.i()));
+                Ok(())
+            }
+            (Event::Stalled(_), _) => {
+                counts.stalled += 1;
+                Ok(())
+            }
+            (Event::Rejected(rejected), worker) => {
+                counts.rejected += 1;
+                let position = worker.zip(rejected.position);
+                let position = position.map(|(worker, (epoch, i))| (worker, epoch, i));
+                said(self.may_reject(rejected.reason, position))?;
+                position.into_iter().for_each(|at| self.readers[reader].rejected(at));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_sealed(&self, position: Position, leaf: Leaf) -> Verdict {
+        match self.sealed.get(&position).is_some_and(|leaves| leaves.contains(&leaf)) {
+            true => Ok(()),
+            false => Err(format!("{} was delivered, and nobody sealed it", name(position))),
+        }
+    }
+
+    /// Whether these numbers are gone from every disk.
+    fn is_lost(
+        &self,
+        worker: usize,
+        epoch: Epoch,
+        (from, to): (u64, u64),
+        reason: LostReason,
+        readable: &mut Readable<'_>,
+    ) -> Verdict {
+        let fate = self.fates[worker];
+        if to.saturating_sub(from) > 1_000_000 {
+            return Err(format!("{} messages are said to be lost", to - from + 1));
+        }
+        for i in from..=to {
+            let position = (worker, epoch, i);
+            let unheld = reason == LostReason::NoHolder && fate.unheld;
+            // What was put back to an earlier state may have been gone when it was asked for.
+            if !unheld && !fate.set_back && readable(position).is_some() {
+                return Err(format!("{} is said to be lost ({reason})", name(position)));
+            }
+            // What a crash left on the disk of what was never shown counts from the restart on, and is there.
+            let was = match fate.destroyed || fate.unheld {
+                true => self.sealed.contains_key(&position),
+                false => self.shown.contains_key(&position),
+            };
+            if !was && !fate.set_back {
+                return Err(format!("{} is said to be lost, and never was", name(position)));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_reject(&self, reason: Rejection, position: Option<Position>) -> Verdict {
+        let allowed = match (reason, position) {
+            (Rejection::Policy, Some(_)) => self.allowed.late_rules,
+            (_, Some(_)) => false,
+            (Rejection::UnknownKey, None) => self.allowed.late_keys || self.allowed.forgeries,
+            (_, None) => self.allowed.forgeries,
+        };
+        let of = position.map_or_else(|| "something".to_owned(), name);
+        if allowed { Ok(()) } else { Err(format!("{of} was rejected: {reason}")) }
+    }
+
+    /// Whether every reader has everything that was acknowledged, or was told what it does not have.
+    pub fn is_complete(&mut self, readable: &mut Readable<'_>) -> Verdict {
+        for (number, reader) in self.readers.iter_mut().enumerate() {
+            let missing = reader.missing(&self.acknowledged, &self.fates, readable);
+            if let Some(position) = missing {
+                return Err(format!("reader {number} was never told of {}", name(position)));
+            }
+        }
+        Ok(())
+    }
+
+    /// How much was acknowledged.
+    pub fn acknowledged_count(&self) -> u64 {
+        self.acknowledged.len() as u64
+    }
+}
+
+/// A position in words.
+pub fn name((worker, epoch, i): Position) -> String {
+    format!("number {i} of epoch {epoch} of {}", Cast::get().stream(worker))
+}
+
+impl Last {
+    fn name(&self, worker: usize) -> String {
+        name((worker, self.epoch, self.i))
+    }
+}
