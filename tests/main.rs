@@ -4,6 +4,7 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod chaos;
 mod cli;
 mod commands;
 mod consumer_cli;

@@ -173,11 +173,14 @@ fn who_does_not_answer_is_named() {
     let (code, lines, said) = tail(&bus, &["--all", "--no-follow", "--topics-only"]);
     assert_eq!((code, lines.len()), (75, 1), "{said:?}");
     let has = |texts: [&str; 2]| said.iter().any(|line| texts.iter().all(|t| line.contains(t)));
-    assert!(has(["no replay address answers of web.two", "try again later"]), "{said:?}");
+    assert!(
+        has(["nobody answers at the replay addresses of web.two", "try again later"]),
+        "{said:?}"
+    );
     assert!(has(["no `replay` address is configured", "old.three"]), "{said:?}");
     // Whoever follows sees it when the service is back.
     let mut tail = bus.tail(&[&PLACES[..], &["--all"]].concat());
-    tail.says("no replay address answers of web.two");
+    tail.says("nobody answers at the replay addresses of web.two");
     assert_eq!(tail.line(), "app.one/0:1");
     let (_web, _) = bus.process("web.two");
     assert_eq!(tail.line(), "web.two/0:1");

@@ -37,15 +37,15 @@ impl Progress {
     /// Follows the reading of the past, if there is one.
     pub(crate) fn follow(self, is_past: bool) -> Following {
         let bar = is_past.then_some(self.bar).filter(|bar| !bar.is_hidden());
-        let now = Instant::now();
-        Following { bar, begun: now, drawn: None, read: 0, seen: None }
+        Following { bar, begun: None, drawn: None, read: 0, seen: None }
     }
 }
 
 /// The bar while the past is read.
 pub(crate) struct Following {
     bar: Option<ProgressBar>,
-    begun: Instant,
+    /// When the first message was taken.
+    begun: Option<Instant>,
     drawn: Option<Instant>,
     /// Messages that were taken.
     read: u64,
@@ -65,7 +65,10 @@ impl Following {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             let event = subscriber.recv(Some(left.unwrap_or(INTERVAL).min(INTERVAL)));
             match &event {
-                Some(Event::Message(_)) => self.read += 1,
+                Some(Event::Message(_)) => {
+                    self.begun = self.begun.or_else(|| Some(Instant::now()));
+                    self.read += 1;
+                }
                 Some(Event::CaughtUp(_)) => self.clear(),
                 Some(_) => {}
                 None if subscriber.is_closed() || left.is_some_and(|left| left <= INTERVAL) => {}
@@ -86,7 +89,8 @@ impl Following {
         let past = self.seen.unwrap_or_default();
         bar.set_length(self.read + past.left);
         bar.set_position(self.read);
-        bar.set_message(words(past, self.read, now.duration_since(self.begun)));
+        let took = self.begun.map_or(Duration::ZERO, |begun| now.duration_since(begun));
+        bar.set_message(words(past, self.read, took));
     }
 
     fn clear(&mut self) {
@@ -106,6 +110,9 @@ impl Drop for Following {
 fn words(past: Past, read: u64, took: Duration) -> String {
     if past.streams == 0 && read == 0 {
         return "asking who keeps what".into();
+    }
+    if past.left == 0 && past.read < past.streams {
+        return "waiting for those who have not said what they keep".into();
     }
     let rate = read as f64 / took.as_secs_f64().max(0.001);
     format!(
@@ -155,6 +162,8 @@ mod tests {
         (past.streams, past.read, past.left) = (1_200, 7, 612_345);
         let said = words(past, 196_000, Duration::from_secs(2));
         assert_eq!(said, "612,345 messages left, 98,000/s, 7 of 1,200 streams read");
+        past.left = 0;
+        assert!(words(past, 9, Duration::ZERO).starts_with("waiting for those"));
     }
 
     #[test]

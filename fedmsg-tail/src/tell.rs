@@ -50,7 +50,7 @@ pub(crate) fn tell_past(past: &CaughtUp, missing: &[StreamName], follows: bool) 
     };
     if !past.unreachable.is_empty() {
         let names = names(&past.unreachable);
-        warn!("no replay address answers of {names}: {advice}");
+        warn!("nobody answers at the replay addresses of {names}: {advice}");
     }
     if !past.incomplete.is_empty() {
         let names = names(&past.incomplete);

@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Epoch;
 use crate::event::Event;
 use crate::identity::StreamName;
-use crate::limits::{HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
+use crate::limits::{HISTORY_BESIDE_BYTES, HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
 
 /// In which order the past is handed out. Within one stream it is always the stream's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,9 +184,10 @@ impl History {
         self.bytes += bytes as u64;
     }
 
-    /// How many records of one stream may wait, so that all together stay within their room.
-    pub(crate) fn share(&self) -> u64 {
-        let length = (self.bytes + 1_024 * 64) / (self.records + 64);
-        HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length.max(256)
+    /// How many records of one stream are asked for at a time, and how many of them may wait before the next
+    /// ones are: twice as many, of all streams together, stay within their room.
+    pub(crate) fn portion(&self) -> u64 {
+        let length = (self.bytes + 1_024 * 64) / (self.records + 64) + HISTORY_BESIDE_BYTES;
+        (HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length / 2).max(1)
     }
 }

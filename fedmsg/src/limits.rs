@@ -68,8 +68,11 @@ pub const STALL_MS: u64 = 10_000;
 /// How long, in milliseconds, it is waited for holders that are silent where one has answered and nothing
 /// signed shows that there is more to have.
 pub const SOFT_MS: u64 = 30_000;
-/// Bytes of messages that wait for their turn while the past of several streams is merged.
-pub const HISTORY_BYTES: u64 = 32 << 20;
+/// Bytes of messages that wait for their turn while the past of several streams is merged, with what is kept
+/// beside each.
+pub const HISTORY_BYTES: u64 = 48 << 20;
+/// What is kept beside the bytes of a message that waits for its turn, in bytes: its names, and where they are.
+pub const HISTORY_BESIDE_BYTES: u64 = 768;
 /// How long, in milliseconds, holders are waited for that do not say which streams they have.
 pub const LISTING_MS: u64 = 5_000;
 /// The same where another holder of the same service has said so.

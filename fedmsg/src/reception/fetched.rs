@@ -149,7 +149,7 @@ impl Reception {
         }
         self.collect();
         if let Some(history) = self.history.as_ref().filter(|history| history.order == Order::Time)
-            && history.merge.waiting(&asked.stream) as u64 >= history.share()
+            && history.merge.waiting(&asked.stream) as u64 >= history.portion()
         {
             self.repair.pause(&asked.stream);
         }

@@ -14,8 +14,8 @@ impl Reception {
         let services: Vec<_> = self.followed.entries().map(|entry| &entry.replay[..]).collect();
         let services: Vec<_> = services.into_iter().filter(|holders| !holders.is_empty()).collect();
         history.look_whether_listed(&services, now);
-        let share = history.share();
-        self.repair.set_portion(share);
+        let portion = history.portion();
+        self.repair.set_portion(portion);
         if !history.is_listed() {
             return;
         }
@@ -33,7 +33,7 @@ impl Reception {
         }
         while let Some((stream, event)) = history.merge.pop() {
             self.events.push(event);
-            let is_short = (history.merge.waiting(&stream) as u64) < share;
+            let is_short = (history.merge.waiting(&stream) as u64) < portion;
             if is_short && history.is_reading(&stream) {
                 self.repair.resume(&stream, now);
             }
