@@ -25,6 +25,8 @@ pub struct Reader {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     mark: Option<Mark>,
+    /// Where the mark was before the segments were listed: all up to there is in those that are known.
+    durable: Option<(Epoch, u64)>,
     /// Oldest first.
     segments: Vec<Segment>,
     /// Most recently used last.
@@ -47,7 +49,8 @@ pub struct Batch {
 impl Reader {
     /// A reader of a journal that another process writes, or nobody.
     pub fn new(disk: Arc<dyn Disk>, folder: &Path) -> Reader {
-        Reader { disk, folder: folder.into(), mark: None, segments: Vec::new(), views: Vec::new() }
+        let (segments, views) = (Vec::new(), Vec::new());
+        Reader { disk, folder: folder.into(), mark: None, durable: None, segments, views }
     }
 
     /// A reader that hands out what is durable by this mark: that of the journal's writer.
@@ -180,6 +183,7 @@ impl Reader {
 
     /// Looks which segments there are.
     fn refresh(&mut self) -> Result<(), JournalError> {
+        self.durable = self.mark.as_ref().and_then(Mark::get);
         let newest = self.segments.last().map(|segment| segment.name);
         let names = names_beside_writer(&*self.disk, &self.folder, newest)?;
         let mut known = std::mem::take(&mut self.segments).into_iter().peekable();
@@ -252,8 +256,8 @@ impl Reader {
             Some(view) if limit != NO_LIMIT || !view.is_replaced(disk, folder)? => view,
             _ => View::open(disk, folder, segment, limit)?,
         };
-        let mark = self.mark.as_ref().and_then(Mark::get);
-        let durable = mark.filter(|(epoch, _)| *epoch == segment.name.epoch).map(|(_, last)| last);
+        let durable =
+            self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch).map(|(_, last)| last);
         view.follow(limit, self.mark.is_none(), durable)?;
         if self.views.len() >= JOURNAL_OPEN_FILES_MAX {
             self.views.remove(0);

@@ -118,7 +118,7 @@ impl Keeping {
         match self.journal.append(&numbered, time) {
             Ok(()) => Ok(records),
             Err(error) => {
-                (self.owed, self.retry_at) = (records, now + RETRY_MS);
+                (self.owed, self.retry_at) = (records, now.saturating_add(RETRY_MS));
                 Err(error)
             }
         }
