@@ -11,7 +11,7 @@ use fedmsg::durable::{DurableBuilder, DurableEvent, Retrying};
 use fedmsg::keys::SecretKey;
 use fedmsg::record::Level;
 use fedmsg::testing::{MemoryDisk, MemoryStore, MemoryTransport};
-use fedmsg::{Delivery, Draft, Durable, Identity, Publisher, Subscriber};
+use fedmsg::{Delivery, Draft, Durable, Event, Identity, Publisher, Subscriber};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -174,8 +174,14 @@ pub fn find<T>(badges: &Durable, mut wanted: impl FnMut(DurableEvent) -> Option<
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let event = badges.recv(Some(left));
-        let event = event.unwrap_or_else(|| panic!("nothing more: {:?}", badges.metrics()));
+        let Some(event) = badges.recv(Some(left)) else {
+            panic!("nothing more: {:?}", badges.metrics());
+        };
+        if let DurableEvent::Bus(event @ (Event::Fork(_) | Event::Lost(_) | Event::Stalled(_))) =
+            &event
+        {
+            eprintln!("{event:?}");
+        }
         if let Some(found) = wanted(event) {
             return found;
         }

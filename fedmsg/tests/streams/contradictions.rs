@@ -124,6 +124,17 @@ fn a_heartbeat_from_before_the_place_where_a_reader_goes_on_proves_nothing() {
 }
 
 #[test]
+fn heartbeats_and_messages_of_one_millisecond_are_told_apart_in_any_order() {
+    let mut writer = Writer::new();
+    let mut reader = Reader::of(&mut writer);
+    reader.take_all(&writer.seal(1));
+    let beats: Vec<_> = (0..3).map(|_| writer.beat(0)).collect();
+    reader.take_all(&writer.seal(2));
+    reader.take_all(&beats);
+    reader.says("1 2 3");
+}
+
+#[test]
 fn a_late_old_heartbeat_is_not_a_publisher_that_was_set_back() {
     let mut writer = Writer::new();
     let mut reader = Reader::of(&mut writer);
