@@ -4,6 +4,7 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod chaos;
 mod cli;
 mod commands;
 mod consumer_cli;
@@ -28,4 +29,5 @@ mod restored;
 mod stream_cli;
 mod streams;
 mod synced;
+mod tail_past;
 mod zero;

@@ -68,3 +68,16 @@ fn nobody_is_warned_of_a_service_that_does_not_have_to_run() {
     let (code, _, errors) = start(&environment, "fedmsg-tail", &["--timeout", "4s"]).end();
     assert!(code == 4 && errors.iter().any(|line| line.contains("relay.local")), "{errors:?}");
 }
+
+#[test]
+fn nobody_keeps_a_past_and_that_is_said() {
+    let root = tempfile::tempdir().expect("a folder");
+    let environment = environment(root.path());
+    let ended = start(&environment, "fedmsg-tail", &["--last", "5", "--no-follow"]).end();
+    let says = |errors: &[String]| errors.iter().any(|line| line.contains("there is no past"));
+    assert!(ended.0 == 1 && says(&ended.2), "{ended:?}");
+    // Who wants what comes, too, gets that.
+    let timeout = ["--last", "5", "--timeout", "1s"];
+    let ended = start(&environment, "fedmsg-tail", &timeout).end();
+    assert!(ended.0 == 4 && says(&ended.2), "{ended:?}");
+}

@@ -1,10 +1,12 @@
 //! Why a tail ends with an error.
 
+use fedmsg::identity::StreamName;
 use fedmsg::topic::TopicError;
 use fedmsg_tool::{Code, Fault};
 
 use crate::jq::JqError;
 use crate::render::format::FormatError;
+use crate::when::WhenError;
 
 /// Why a tail ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,27 @@ pub enum TailError {
     /// `--format`.
     #[error("the format is wrong")]
     Format(#[source] FormatError),
+    /// `--since`.
+    #[error("--since")]
+    Since(#[source] WhenError),
+    /// A stream of `--from` that nobody keeps.
+    #[error(
+        "nobody keeps {stream}: its service has no `replay` address in the configuration (`fedmsg config show`)"
+    )]
+    Unkept {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The configuration names nobody who keeps anything.
+    #[error(
+        "there is no past to read: no service that may publish this has a `replay` address in the configuration. Add one to its endpoint (`replay = \"tcp://HOST:PORT\"`); what is on this host's disk is shown by `fedmsg journal list` and `cat`"
+    )]
+    NoPast,
+    /// There is no configuration.
+    #[error(
+        "there is no past to read: without a configuration folder nobody is asked for it. What is on this host's disk is shown by `fedmsg journal list` and `cat`; a `replay` address for each service, in /etc/fedmsg.d, is how others can read it"
+    )]
+    NoPastAtAll,
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),
@@ -53,6 +76,7 @@ impl Fault for TailError {
             TailError::Pattern(_)
             | TailError::Regex { .. }
             | TailError::Jq { .. }
+            | TailError::Since(_)
             | TailError::Format(_) => Code::Usage,
             _ => Code::General,
         }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
+use fedmsg::history::Order;
 use fedmsg_tool::CommonOptions;
+
+use crate::past::{LAST_MAX, Spot};
+use crate::when::When;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +19,9 @@ Examples:
   fedmsg-tail --count 1 --timeout 10s bodhi         wait for one message: exit code 0, or 4
   fedmsg-tail --strict --summary >/dev/null         watch for losses, forks and rejections: exit code 3
   fedmsg-tail --format '%T %u %t %S'
+  fedmsg-tail --since 2h koji                       the last two hours, then what comes
+  fedmsg-tail --last 20 --filter '.headers.severity == \"error\"'
+  fedmsg-tail --all --no-follow --json >all.jsonl   everything that is kept, and no more
 
 A pattern is made of tokens: `*` is exactly one, `>` at the end one or more; `a.b` is a.b and all below
 it. One that begins with neither the topic prefix nor a wildcard is relative: prefix and environment go
@@ -23,9 +30,15 @@ before it.
 Programs of --filter and --map, and paths of --query, see the message: .topic .msg .headers .username
 .timestamp .i … They are in the jq language, without clock, environment and other inputs.
 
+The past is read from those who keep it: each service with a `replay` address, also for its processes that
+are gone. It is shown by the time of the messages, each stream in its own order, and the present follows
+without a seam. --last looks at the last N of each stream, and shows the last N of those that are kept by the
+other options.
+
 Exit codes: 0 success (also when the reader of stdout goes away) · 1 failure · 2 wrong command line ·
 3 losses, forks or rejections under --strict · 4 the time of --timeout was over before --count messages, or
-any at all, were printed · 130, 143 ended by SIGINT, SIGTERM";
+any at all, were printed, or before the past was read with --no-follow · 75 with --no-follow: not all of the
+past could be read · 130, 143 ended by SIGINT, SIGTERM";
 
 /// Show the verified messages of a fedmsg bus
 #[derive(Parser)]
@@ -71,6 +84,10 @@ pub struct Options {
     #[arg(long, help_heading = "What to show")]
     pub heartbeats: bool,
 
+    /// What to show of the past.
+    #[command(flatten)]
+    pub past: PastOptions,
+
     /// How to print it.
     #[command(flatten)]
     pub mode: ModeOptions,
@@ -103,6 +120,58 @@ pub struct Options {
     /// At the end say on stderr how many were received, verified, rejected, lost, stale
     #[arg(long, help_heading = "When to stop")]
     pub summary: bool,
+}
+
+/// What to show of the past, before the present.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "The past")]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("begin").args(["since", "last", "all", "from"]).multiple(true)))]
+pub struct PastOptions {
+    /// From this time on: how long ago (30m, 2h, 7d), or when (2026-11-23, 2026-11-23T10:00 by the clock here,
+    /// or by UTC with --utc; 2026-11-23T10:00Z)
+    #[arg(long, value_name = "WHEN", value_parser = When::parse, conflicts_with_all = ["last", "all"])]
+    pub since: Option<When>,
+
+    /// The last N messages, of all streams together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=LAST_MAX), conflicts_with_all = ["all", "from", "order"])]
+    pub last: Option<u64>,
+
+    /// Everything that is kept
+    #[arg(long)]
+    pub all: bool,
+
+    /// This stream from message I of its newest epoch on; several are possible, and streams that are not named
+    /// begin as the other options say, or with what comes
+    #[arg(long, value_name = "STREAM:I", value_parser = Spot::parse)]
+    pub from: Vec<Spot>,
+
+    /// End when the past was read; exit code 75 when not all of it could be
+    #[arg(long, requires = "begin")]
+    pub no_follow: bool,
+
+    /// How to order the past: by the time of the messages, or as it comes, which shows the first ones earlier
+    /// [default: time]
+    #[arg(long, value_name = "ORDER", value_enum, requires = "begin")]
+    pub order: Option<PastOrder>,
+}
+
+/// `--order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PastOrder {
+    /// By the time of the messages.
+    Time,
+    /// As they come.
+    Arrival,
+}
+
+impl From<PastOrder> for Order {
+    fn from(order: PastOrder) -> Order {
+        match order {
+            PastOrder::Time => Order::Time,
+            PastOrder::Arrival => Order::Arrival,
+        }
+    }
 }
 
 /// Output modes: at most one.
@@ -170,6 +239,19 @@ mod tests {
             ("bodhi koji.* --not x --include a --include b --count 3 --timeout 1m30s", true),
             ("--json -0 --unverified only --heartbeats --strict --summary", true),
             ("--format %t --delta --utc", true),
+            ("--since 2h --no-follow --order arrival", true),
+            ("--since 2026-11-23T10:00 --from a.b/0:7 --from a.b/1:9", true),
+            ("--last 50 --no-follow --count 3", true),
+            ("--all --json", true),
+            ("--since yesterday", false),
+            ("--since 2h --all", false),
+            ("--last 0", false),
+            ("--last 1000000", false),
+            ("--last 5 --since 2h", false),
+            ("--last 5 --from a.b/0:7", false),
+            ("--from a.b/0", false),
+            ("--no-follow", false),
+            ("--order time", false),
             ("--json --raw", false),
             ("--map . --pretty", false),
             ("--query a --map .", false),

@@ -1,9 +1,11 @@
 //! The wiring: a real subscriber, stdout, and signals.
 
 use std::io::Write;
+use std::time::SystemTime;
 
 use fedmsg::Identity;
 use fedmsg::config::Config;
+use fedmsg::sequence::Begin;
 use fedmsg::subscriber::{Subscriber, SubscriberBuilder};
 use fedmsg::topic::{Naming, Pattern};
 use fedmsg_tool::color::ColorEnv;
@@ -12,15 +14,20 @@ use fedmsg_tool::{Code, CommonOptions, LogFormat, logging, signals, terminal};
 use jiff::tz::TimeZone;
 use tracing::level_filters::LevelFilter;
 
+use crate::counts::Counts;
 use crate::error::TailError;
 use crate::filter::Filter;
-use crate::follow::{Counts, Tail};
+use crate::follow::Tail;
 use crate::options::Options;
+use crate::past::{Past, Spot};
+use crate::progress::Progress;
 use crate::render::{COLUMNS, Look, Renderer};
+use crate::tell;
 
 /// Shows the messages of a bus until there is a reason to stop.
 pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> {
-    let _log = logging::init(common, LevelFilter::WARN);
+    let progress = Progress::new(is_bar_shown(&options, common));
+    let _log = logging::init_through(common, LevelFilter::WARN, progress.stderr());
     let load = common.load_options();
     // Relative patterns begin with the prefix and environment that are in force when the tail starts.
     let config = Config::load(&load).map_err(TailError::Config)?;
@@ -29,19 +36,59 @@ pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> 
     let patterns = patterns(&options, naming)?;
     let filter = Filter::new(&options, naming)?;
     let renderer = Renderer::new(&options, look(&options, common))?;
-    let mut tail = Tail::new(&options, filter, renderer).not_missing(not_missed(&config));
+    let past = past(&options, &config, &patterns)?;
+    let tail = Tail::new(&options, filter, renderer).not_missing(not_missed(&config));
+    let mut tail = tail.with_past(past.as_ref());
 
     let builder = Subscriber::builder().load(load).internal(options.heartbeats);
     let builder = patterns.into_iter().fold(builder, SubscriberBuilder::parsed_pattern);
+    let builder = past.iter().fold(builder, begin);
     let subscriber = builder.build().map_err(TailError::Subscribe)?;
     let closer = subscriber.closer();
     let stop = signals::on_stop(move || closer.close()).map_err(TailError::Signals)?;
     let mut data = Data::stdout(terminal::stdout_is_terminal());
-    let end = tail.follow(|timeout| subscriber.recv(timeout), &mut data)?;
+    let mut progress = progress.follow(past.is_some());
+    let end = tail.follow(|timeout| progress.recv(&subscriber, timeout), &mut data)?;
+    drop(progress);
     if options.summary {
         tell_summary(&tail.counts(), common.log_format);
     }
     Ok(tail.code(end, stop.code()))
+}
+
+/// What is to be read of the past. Where the present is asked for, too, it is shown although there is no past.
+fn past(
+    options: &Options,
+    config: &Config,
+    patterns: &[Pattern],
+) -> Result<Option<Past>, TailError> {
+    let zone = if options.utc { TimeZone::UTC } else { TimeZone::system() };
+    let Some(past) = Past::new(&options.past, SystemTime::now().into(), &zone)? else {
+        return Ok(None);
+    };
+    match past.unkept(config, patterns) {
+        Ok(services) => tell::tell_unkept(&services),
+        Err(error @ (TailError::NoPast | TailError::NoPastAtAll)) if past.follows => {
+            tracing::warn!("{error}; what comes is shown");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Some(past))
+}
+
+fn begin(builder: SubscriberBuilder, past: &Past) -> SubscriberBuilder {
+    let builder = builder.begin(past.begin).history(past.order);
+    past.from.iter().fold(builder, |builder, Spot { stream, i }| {
+        builder.begin_stream(stream.clone(), Begin::Number(*i))
+    })
+}
+
+/// Whether to draw how far the reading is: for a person at a terminal that does not show the messages
+/// themselves meanwhile.
+fn is_bar_shown(options: &Options, common: &CommonOptions) -> bool {
+    let is_silent = !terminal::stdout_is_terminal() || options.past.last.is_some();
+    terminal::stderr_is_terminal() && is_silent && common.quiet == 0
 }
 
 /// Without any configuration, the one who may publish beside the relay, and does not have to.

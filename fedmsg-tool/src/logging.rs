@@ -35,8 +35,18 @@ impl Drop for Guard {
 /// Logs to stderr as the options say; `usual` is the level without `-v` and `-q`: INFO for daemons, WARN
 /// for others. When a log is there already, as for a tool started by another one, that one stays.
 pub fn init(common: &CommonOptions, usual: LevelFilter) -> Guard {
+    init_through(common, usual, Box::new(io::stderr()))
+}
+
+/// The same through a writer that ends at stderr: for whoever draws there, and has to make room for each
+/// line.
+pub fn init_through(
+    common: &CommonOptions,
+    usual: LevelFilter,
+    stderr: Box<dyn Write + Send>,
+) -> Guard {
     let color = common.color.decide(ColorEnv::read(), io::stderr().is_terminal());
-    let log = Log::new(Box::new(io::stderr()), common.log_format, color);
+    let log = Log::new(stderr, common.log_format, color);
     let subscriber = tracing_subscriber::registry()
         .with(Lines(Arc::clone(&log)).with_filter(common.level(usual)));
     // An error says that a log is there already.

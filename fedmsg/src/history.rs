@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use self::merge::Merge;
 use crate::endpoint::Endpoint;
 use crate::envelope::Epoch;
+use crate::event::Event;
 use crate::identity::StreamName;
-use crate::limits::{HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
+use crate::limits::{HISTORY_BESIDE_BYTES, HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
 
 /// In which order the past is handed out. Within one stream it is always the stream's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +79,8 @@ impl History {
         match self.open.get_mut(stream) {
             Some(goal) => *goal = (*goal).max((epoch, last)),
             None => {
-                self.streams += 1;
+                // One holder could not give it to the end, and another one has it, too.
+                self.streams += u64::from(!self.stuck.remove(stream));
                 self.open.insert(stream.clone(), (epoch, last));
                 self.merge.open(stream);
             }
@@ -96,8 +98,32 @@ impl History {
         let has = |holder: &Endpoint| self.listed.contains(holder);
         let all = services.iter().all(|holders| holders.iter().all(has));
         let one_of_each = services.iter().all(|holders| holders.iter().any(has));
-        self.is_listed |=
-            all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS;
+        if !self.is_listed
+            && (all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS)
+        {
+            self.is_listed = true;
+            // Nobody waits for streams that no holder has listed; what came of them has its place in time.
+            self.merge.close_all_but(|stream| self.open.contains_key(stream));
+        }
+    }
+
+    /// Takes an event of a stream into its lane; gives it back when it has none.
+    pub(crate) fn push(&mut self, stream: &StreamName, event: Event) -> Option<Event> {
+        if !self.is_listed {
+            self.merge.open(stream);
+        }
+        self.merge.push(stream, event)
+    }
+
+    /// Whether it is known which streams there are. Before that nothing is in order, and no stream at its
+    /// goal: another holder may have an older one, or more of the same.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    /// Whether a stream is still being read.
+    pub(crate) fn is_reading(&self, stream: &StreamName) -> bool {
+        self.open.contains_key(stream)
     }
 
     /// The streams to look at now: those of which something came; from time to time all.
@@ -158,9 +184,10 @@ impl History {
         self.bytes += bytes as u64;
     }
 
-    /// How many records of one stream may wait, so that all together stay within their room.
-    pub(crate) fn share(&self) -> u64 {
-        let length = (self.bytes + 1_024 * 64) / (self.records + 64);
-        HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length.max(256)
+    /// How many records of one stream are asked for at a time, and how many of them may wait before the next
+    /// ones are: twice as many, of all streams together, stay within their room.
+    pub(crate) fn portion(&self) -> u64 {
+        let length = (self.bytes + 1_024 * 64) / (self.records + 64) + HISTORY_BESIDE_BYTES;
+        (HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length / 2).max(1)
     }
 }

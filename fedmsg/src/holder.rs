@@ -44,6 +44,10 @@ pub trait Holdings {
     fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent>;
     /// Every stream, with its newest epoch and last number; may be a little old.
     fn heads(&mut self) -> Vec<Spot>;
+    /// Whether the last [`heads`](Self::heads) were of all there is; otherwise more come with the next ones.
+    fn knows_all(&self) -> bool {
+        true
+    }
     /// A consumer says how far it is.
     fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
     /// Takes a message that somebody wants to be kept; `false` when it is not taken.
@@ -149,7 +153,7 @@ impl Holder {
             Ask::Head { stream } => one(holdings.stand(stream).map(info)),
             Ask::List { token } => {
                 self.changes.note(holdings.heads());
-                vec![self.changes.page(token)]
+                vec![self.changes.page(token, holdings.knows_all())]
             }
             Ask::Find { stream, time } => {
                 one(holdings.find(stream, *time).map(|(epoch, i)| Reply::Found { epoch, i }))

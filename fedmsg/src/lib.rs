@@ -38,13 +38,14 @@
 //! an [`Event`].
 //!
 //! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`,
-//! `net`, `publisher`, `replay` and `subscriber` touch the world.
+//! `net`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
 pub mod config;
 pub mod consumer;
 mod dedup;
+pub mod durable;
 pub mod endpoint;
 pub mod envelope;
 pub mod escape;
@@ -68,6 +69,7 @@ pub mod open;
 mod pacing;
 mod planted;
 pub mod policy;
+mod progress;
 pub mod publisher;
 mod queue;
 pub mod reception;
@@ -88,6 +90,7 @@ pub mod transport;
 pub mod trust;
 
 pub use config::Config;
+pub use durable::{Delivery, Durable};
 pub use endpoint::Endpoint;
 pub use event::{Event, Lost, Message};
 pub use identity::{Identity, StreamName};

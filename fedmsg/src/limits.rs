@@ -68,8 +68,11 @@ pub const STALL_MS: u64 = 10_000;
 /// How long, in milliseconds, it is waited for holders that are silent where one has answered and nothing
 /// signed shows that there is more to have.
 pub const SOFT_MS: u64 = 30_000;
-/// Bytes of messages that wait for their turn while the past of several streams is merged.
-pub const HISTORY_BYTES: u64 = 32 << 20;
+/// Bytes of messages that wait for their turn while the past of several streams is merged, with what is kept
+/// beside each.
+pub const HISTORY_BYTES: u64 = 48 << 20;
+/// What is kept beside the bytes of a message that waits for its turn, in bytes: its names, and where they are.
+pub const HISTORY_BESIDE_BYTES: u64 = 768;
 /// How long, in milliseconds, holders are waited for that do not say which streams they have.
 pub const LISTING_MS: u64 = 5_000;
 /// The same where another holder of the same service has said so.
@@ -281,6 +284,48 @@ pub const FAILURES_PAGE_MAX: usize = 64;
 pub const FAILURES_PAGE_BYTES_MAX: usize = 16 << 20;
 /// Largest file of a store of consumers, in bytes, unless it is told otherwise.
 pub const STORE_BYTES_MAX: u64 = 4 << 30;
+/// Default bound of a durable consumer on messages that are handed out and not answered.
+pub const IN_FLIGHT_MAX: usize = 1_000;
+/// Largest bound of a durable consumer on messages that are handed out and not answered.
+pub const IN_FLIGHT_MESSAGES_MAX: usize = 100_000;
+/// Bytes of messages that are handed out and not answered; one always has room.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// Answers of a durable consumer that are not written down; then it is given nothing until some are.
+pub const UNWRITTEN_MAX: usize = 10_000;
+/// Refusals of a durable consumer that are not written down; then nothing is read until some are.
+pub const REFUSALS_WAITING_MAX: usize = 1_024;
+/// Events, beside messages, that a durable consumer has not taken.
+pub const EVENTS_WAITING_MAX: usize = 1_024;
+/// Default number of tries before a message becomes a dead letter.
+pub const TRIES: u32 = 8;
+/// Default time from the first failure of a message to its second try, in milliseconds.
+pub const TRY_AGAIN_MS: u64 = 1_000;
+/// Default of the longest time between two tries, in milliseconds.
+pub const TRY_AGAIN_MS_MAX: u64 = 600_000;
+/// The cursor of a stream from which nothing is wanted is moved this often, in milliseconds.
+pub const IDLE_CURSORS_MS: u64 = 5_000;
+/// Refused messages that are being fetched because they may be accepted by now.
+pub const CURES_MAX: usize = 64;
+/// Refused messages of one stream that are being fetched.
+pub const CURES_OF_STREAM_MAX: usize = 4;
+/// A refused message that was asked for and did not come is asked for again after this time, in milliseconds.
+pub const CURE_AGAIN_MS: u64 = 60_000;
+/// Streams of which it is written down that their key is not known.
+pub const NOTES_MAX: usize = 256;
+/// Publishers are told how far a durable consumer is this often, in milliseconds.
+pub const TELL_MS: u64 = 1_000;
+/// Publishers are told of all cursors again after this time, in milliseconds: they may have begun anew.
+pub const TELL_AGAIN_MS: u64 = 60_000;
+/// Cursors of which publishers are told at once; the others have their turn the next time.
+pub const TELLS_MAX: usize = 32;
+/// Default length of a lease on a durable consumer, in milliseconds; it is renewed three times as often.
+pub const LEASE_MS: u64 = 30_000;
+/// A durable consumer looks this often for failed messages that somebody else has put there, in milliseconds.
+pub const DUE_AGAIN_MS: u64 = 2_000;
+/// A standby asks this often whether the consumer is free, in milliseconds.
+pub const STANDBY_MS: u64 = 1_000;
+/// Longest time between two tries to write to a store that fails, in milliseconds.
+pub const STORE_AGAIN_MS_MAX: u64 = 5_000;
 /// How long a call to a store waits for another process, in milliseconds.
 pub const STORE_WAIT_MS: u64 = 5_000;
 
@@ -296,6 +341,11 @@ const _: () = assert!(ANSWER_BYTES_MAX > 2 * ANSWER_BYTES_OF_PEER_MAX);
 const _: () = assert!(LETTER_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(RETRY_BYTES_MAX as usize >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
+const _: () = assert!(TELLS_MAX < FLIGHTS_MAX);
+const _: () = assert!(CONSUMER_NAME_BYTES_MAX <= WORD_BYTES_MAX);
+const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
+const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
+const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(JOURNAL_BATCH_BYTES_MAX > JOURNAL_RECORD_BYTES_MAX);
 const _: () =
     assert!(JOURNAL_RESERVE_BYTES > JOURNAL_LAST_WORDS_BYTES_MAX + JOURNAL_HEADER_BYTES_MAX);

@@ -224,15 +224,17 @@ impl Reception {
 
     /// Takes what the streams have to say; while the past is merged, each into its lane.
     fn collect(&mut self) {
-        let merge = self.history.as_mut().filter(|history| history.order == Order::Time);
-        match merge.map(|history| &mut history.merge) {
-            None => self.events.extend(self.sequencer.drain()),
-            Some(merge) => self.events.extend(self.sequencer.drain().filter_map(|event| {
-                match event.stream().cloned() {
-                    Some(stream) => merge.push(&stream, event),
-                    None => Some(event),
-                }
-            })),
+        let Some(history) = self.history.as_mut().filter(|history| history.order == Order::Time)
+        else {
+            return self.events.extend(self.sequencer.drain());
+        };
+        let events: Vec<_> = self.sequencer.drain().collect();
+        for event in events {
+            let stream = event.stream().filter(|stream| self.sequencer.has_past(stream)).cloned();
+            match stream {
+                Some(stream) => self.events.extend(history.push(&stream, event)),
+                None => self.events.push(event),
+            }
         }
     }
 
@@ -263,7 +265,7 @@ impl Reception {
             return;
         }
         let is_message = matches!(verified.record(), Record::Message);
-        if self.history.is_some() && is_message && self.sequencer.can_repair(verified.stream()) {
+        if self.history.is_some() && is_message && self.sequencer.has_past(verified.stream()) {
             // Its turn comes after the past: it is fetched then.
             self.counts.left_to_replay += 1;
             return;
@@ -281,12 +283,14 @@ impl Reception {
     }
 
     fn refused(&mut self, refused: Refused, endpoint: Identity, now: u64) {
-        if let (Some(stream), Some(place)) = (&refused.stream, refused.place) {
-            self.sequencer.use_up(stream, place, now);
-            self.collect();
-        }
         self.rejections.count(refused.reason);
+        let used_up = refused.stream.clone().zip(refused.place);
+        // What was refused is said before what comes behind its position.
+        self.collect();
         self.events.push(Event::Rejected(Rejected::new(refused, endpoint)));
+        if let Some((stream, place)) = used_up {
+            self.sequencer.use_up(&stream, place, now);
+        }
     }
 
     fn reject(

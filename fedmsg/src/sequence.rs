@@ -188,9 +188,19 @@ impl Sequencer {
         self.streams.get(name).and_then(Stream::position)
     }
 
+    /// Whether there may be something of a stream to read before what comes next.
+    pub fn has_past(&self, name: &StreamName) -> bool {
+        self.can_repair(name) && self.beginning(name) != Begin::Live
+    }
+
     /// Whether it is still looked for where a stream is to be taken up.
     pub fn is_beginning(&self, name: &StreamName) -> bool {
         self.streams.get(name).is_some_and(Stream::is_beginning)
+    }
+
+    /// Where a stream is taken up when it is new here.
+    pub fn beginning(&self, name: &StreamName) -> Begin {
+        self.beginning.as_ref().map_or(Begin::Live, |beginning| beginning(name))
     }
 
     fn with_stream(
@@ -202,8 +212,7 @@ impl Sequencer {
         if !self.streams.contains_key(name) {
             self.make_room();
             let repairable = self.can_repair(name);
-            let beginning = self.beginning.as_ref().map_or(Begin::Live, |begin| begin(name));
-            let stream = Stream::new(name.clone(), repairable, beginning);
+            let stream = Stream::new(name.clone(), repairable, self.beginning(name));
             self.streams.insert(name.clone(), stream);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };

@@ -287,7 +287,8 @@ impl Stream {
                     self.begin_at(oldest.epoch, oldest.first.max(1));
                 }
                 (Some((Begin::Number(next), _)), [.., newest]) => {
-                    self.begin_at(newest.epoch, next.max(newest.first).max(1));
+                    // A number that is not there yet is the next one; one that is there no more is lost.
+                    self.begin_at(newest.epoch, next.clamp(1, newest.last + 1));
                 }
                 (Some((Begin::Last(count), _)), _) => {
                     let (epoch, next) = last_of(epochs, count);
@@ -441,7 +442,7 @@ impl Stream {
         let resumed = base.resumed;
         self.drop_older(epoch, resumed, sink);
         sink.events.push(Event::Epoch(EpochChange { stream, from, to: epoch, next, proven }));
-        let mut current = Current::new(epoch, base, self.repairable);
+        let mut current = Current::new(epoch, base, self.repairable, now);
         while let Some(item) = pending.held.pop_first(sink) {
             current.waited(&self.name, item, resumed, sink);
         }

@@ -16,6 +16,7 @@ use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::identity::Identity;
 use fedmsg::journal::Settings;
+use fedmsg::limits::FRESH_MS_MAX;
 use fedmsg::merkle::Leaf;
 use fedmsg::timestamp::Timestamp;
 
@@ -36,6 +37,10 @@ const WALL: i64 = 1_790_000_000_000;
 const PATIENCE_MS: u64 = 100_000;
 /// The same where a holder has lied, or gave what seemed to be a lie: it is left alone for a minute more.
 const PATIENCE_WITH_LIES_MS: u64 = 200_000;
+/// The same where a machine was restored: a reader that went on from its cursor meanwhile does not know the
+/// time of its newest record, and believes that its publisher was set back only when more time is over than
+/// clocks may differ, twice.
+const PATIENCE_WITH_RESTORES_MS: u64 = 2 * FRESH_MS_MAX + 100_000;
 /// How often it is looked whether they have, in milliseconds.
 const LOOK_MS: u64 = 1_000;
 /// What happens at most in one run: more is a circle.
@@ -279,7 +284,11 @@ impl World {
 
     /// Whether every reader has everything; it is a fault when that takes too long.
     fn is_over(&mut self) -> bool {
-        let patience = if self.has_lies { PATIENCE_WITH_LIES_MS } else { PATIENCE_MS };
+        let patience = match (self.counts.restores > 0, self.has_lies) {
+            (true, _) => PATIENCE_WITH_RESTORES_MS,
+            (false, true) => PATIENCE_WITH_LIES_MS,
+            (false, false) => PATIENCE_MS,
+        };
         let World { checker, hosts, .. } = self;
         let complete = checker.is_complete(&mut |position| hosts::readable(hosts, position));
         match complete {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedmsg::envelope::Epoch;
 use fedmsg::journal::{Body, OsDisk, Reader};
@@ -10,6 +11,9 @@ use fedmsg::merkle::Leaf;
 use serde_json::Value;
 
 use super::{Bus, Program};
+
+/// A million records take a minute in a build without optimisation.
+const CHECKED_WITHIN: Duration = Duration::from_secs(600);
 
 /// One record of a journal.
 #[derive(Clone, Debug)]
@@ -52,6 +56,6 @@ pub fn kept(folder: &Path) -> BTreeMap<Place, Record> {
 pub fn check(bus: &Bus) {
     let mut command = bus.program("fedmsg");
     command.args(["journal", "check"]);
-    let (code, out, errors) = Program::start(command).end();
+    let (code, out, errors) = Program::start(command).end_within(CHECKED_WITHIN);
     assert_eq!(code, 0, "{out:?} {errors:?}");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -128,19 +128,24 @@ impl Program {
 
     /// What it wrote to stdout before it died, as far as nobody took it; the last line may be cut off.
     pub fn last_lines(&mut self) -> Vec<String> {
-        self.rest(Pipe::Out)
+        self.rest(Pipe::Out, PATIENCE)
     }
 
     /// Waits for the end: the exit code, and the lines of stdout and of stderr that nobody took.
     pub fn end(&mut self) -> (i32, Vec<String>, Vec<String>) {
+        self.end_within(PATIENCE)
+    }
+
+    /// The same for a program that has much to do.
+    pub fn end_within(&mut self, patience: Duration) -> (i32, Vec<String>, Vec<String>) {
         self.stdin = None;
-        let (out, err) = (self.rest(Pipe::Out), self.rest(Pipe::Err));
+        let (out, err) = (self.rest(Pipe::Out, patience), self.rest(Pipe::Err, patience));
         let status = self.child.wait().expect("it ends");
         (status.code().unwrap_or(-1), out, err)
     }
 
-    fn rest(&mut self, pipe: Pipe) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
+    fn rest(&mut self, pipe: Pipe, patience: Duration) -> Vec<String> {
+        let deadline = Instant::now() + patience;
         let mut lines = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

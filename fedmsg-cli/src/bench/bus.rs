@@ -20,22 +20,16 @@ impl Bus {
     /// A bus of so many publishers, which keep nothing.
     pub(super) fn new(publishers: usize) -> Result<Bus, Error> {
         let folder = tempfile::Builder::new().prefix("fedmsg-bench-").tempdir()?;
-        Bus::of(folder, publishers, "[publisher]\nlevel = \"memory\"\n", None)
+        Bus::of(folder, publishers, "[publisher]\nlevel = \"memory\"\n", false)
     }
 
     /// A bus of so many publishers that keep all that they publish in this folder, and answer for it.
     pub(super) fn kept(publishers: usize, place: &Path) -> Result<Bus, Error> {
         let folder = tempfile::Builder::new().prefix("bus-").tempdir_in(place)?;
-        let replay = free_addresses(publishers)?;
-        Bus::of(folder, publishers, "[journal]\nkeep_bytes = 1_099_511_627_776\n", Some(&replay))
+        Bus::of(folder, publishers, "[journal]\nkeep_bytes = 1_099_511_627_776\n", true)
     }
 
-    fn of(
-        folder: TempDir,
-        publishers: usize,
-        sections: &str,
-        replay: Option<&[String]>,
-    ) -> Result<Bus, Error> {
+    fn of(folder: TempDir, publishers: usize, sections: &str, answers: bool) -> Result<Bus, Error> {
         let root = folder.path();
         let config = root.join("config");
         fs::create_dir_all(config.join("policy.d"))?;
@@ -45,13 +39,16 @@ impl Bus {
             state.display()
         );
         let mut identities = Vec::new();
-        for (at, address) in free_addresses(publishers)?.iter().enumerate() {
+        // All at one time, so that they differ.
+        let mut addresses = free_addresses(2 * publishers)?;
+        let replay = addresses.split_off(publishers);
+        for (at, (address, replay)) in addresses.iter().zip(&replay).enumerate() {
             let name = format!("bench.p{at}");
             let identity = Identity::parse(&name).map_err(Error::other)?;
             create_key(&config.join("private"), &config.join("keys.d"), &identity)
                 .map_err(Error::other)?;
             text.push_str(&format!("[endpoints.\"{name}\"]\npublish = \"{address}\"\n"));
-            if let Some(replay) = replay.and_then(|replay| replay.get(at)) {
+            if answers {
                 text.push_str(&format!("replay = \"{replay}\"\n"));
             }
             identities.push(name);

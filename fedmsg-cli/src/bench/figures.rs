@@ -15,6 +15,7 @@ use fedmsg_tool::CommonOptions;
 use super::bus::{Bus, free_addresses};
 use super::children::Running;
 use super::local;
+use super::past;
 use super::place::Place;
 use super::replay;
 use super::roles::{Load, Role};
@@ -55,6 +56,7 @@ pub(super) fn measure(
         Which::Memory => Ok(vec![memory(load)?]),
         Which::Tail => Ok(vec![tail::measure(load)?]),
         Which::Local => local::measure(&Place::new(options, common)?, messages, size),
+        Which::Past => Ok(vec![past::measure(&Place::new(options, common)?, messages, size)?]),
         Which::Replay => Ok(vec![replay::measure(&Place::new(options, common)?, messages, size)?]),
         Which::All => unreachable_all(),
     }

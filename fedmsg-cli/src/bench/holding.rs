@@ -1,6 +1,7 @@
 //! What the child processes of the replay figure do: keep and answer, ask and catch up.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,27 +20,33 @@ use super::tally::Tally;
 /// Messages that wait for their receipts while the journal is filled.
 const WAITING: usize = 1_000;
 
-/// Publishes so many messages at level `local`, and answers for them until it is ended.
+/// Publishes so many messages of each at level `local`, and answers for them until it is ended.
 pub(super) fn hold(
-    identity: &str,
+    identities: &[String],
     messages: u64,
     size: usize,
     common: &CommonOptions,
 ) -> Result<(), Error> {
-    let identity = Identity::parse(identity).map_err(Error::other)?;
-    let builder = Publisher::builder().config(config(common)?).identity(identity);
-    let publisher = builder.build().map_err(Error::other)?;
+    let config = config(common)?;
+    let open = |name: &String| {
+        let identity = Identity::parse(name).map_err(Error::other)?;
+        let builder = Publisher::builder().config(Arc::clone(&config)).identity(identity);
+        builder.build().map_err(Error::other)
+    };
+    let publishers = identities.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
     let pad = "x".repeat(size.saturating_sub(60));
-    let progress = Progress::new("filling a journal", messages);
+    let progress = Progress::new("filling journals", messages * publishers.len() as u64);
     let mut waiting = VecDeque::with_capacity(WAITING);
     for n in 0..messages {
-        if waiting.len() == WAITING {
-            publisher_takes(waiting.pop_front())?;
-            progress.at(n);
+        for (s, publisher) in publishers.iter().enumerate() {
+            if waiting.len() == WAITING {
+                publisher_takes(waiting.pop_front())?;
+                progress.at(n * publishers.len() as u64);
+            }
+            let body = Body { s, n, t: now(), pad: &pad };
+            let draft = Draft::new("bench.message").body(&body);
+            waiting.push_back(publisher.enqueue(draft).map_err(Error::other)?);
         }
-        let body = Body { s: 0, n, t: now(), pad: &pad };
-        let draft = Draft::new("bench.message").body(&body);
-        waiting.push_back(publisher.enqueue(draft).map_err(Error::other)?);
     }
     waiting.into_iter().try_for_each(|ticket| publisher_takes(Some(ticket)))?;
     drop(progress);

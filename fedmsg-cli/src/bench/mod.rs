@@ -5,6 +5,7 @@ mod children;
 mod figures;
 mod holding;
 mod local;
+mod past;
 mod place;
 mod progress;
 mod replay;
@@ -67,6 +68,8 @@ enum Which {
     Local,
     /// Catching up by replay from one holder, with five times as many messages
     Replay,
+    /// Lines and memory of `fedmsg tail --all` over 100 streams, with five times as many messages
+    Past,
     /// All of these
     All,
 }

@@ -20,7 +20,7 @@ pub(super) fn measure(place: &Place, messages: u64, size: usize) -> Result<Figur
     let messages = messages * TIMES;
     let bus = Bus::kept(1, place.path())?;
     let folder = bus.config_dir();
-    let hold = Role::Hold { identity: bus.identities[0].clone(), messages, size };
+    let hold = Role::Hold { identities: bus.identities.clone(), messages, size };
     let mut holder = Running::start(&hold, Some(&folder))?;
     holder.line()?;
     let (mut ratios, mut ours, mut bare) = (Vec::new(), Vec::new(), Vec::new());

@@ -21,7 +21,7 @@ pub(super) enum Role {
     Read { publishers: usize, messages: u64 },
     BarePublish { addresses: Vec<String>, first: usize, load: Load, topic: usize },
     BareRead { addresses: Vec<String>, messages: u64 },
-    Hold { identity: String, messages: u64, size: usize },
+    Hold { identities: Vec<String>, messages: u64, size: usize },
     CatchUp { messages: u64 },
     BareHold { address: String, topic: usize, envelope: usize },
     BareCatchUp { address: String, messages: u64 },
@@ -73,7 +73,9 @@ pub(super) fn play(role: Role, common: &CommonOptions) -> Result<(), Error> {
             bare_publish(&addresses, first, load, topic)
         }
         Role::BareRead { addresses, messages } => bare_read(&addresses, messages),
-        Role::Hold { identity, messages, size } => holding::hold(&identity, messages, size, common),
+        Role::Hold { identities, messages, size } => {
+            holding::hold(&identities, messages, size, common)
+        }
         Role::CatchUp { messages } => holding::catch_up(messages, common),
         Role::BareHold { address, topic, envelope } => {
             holding::bare_hold(&address, topic, envelope)

@@ -20,7 +20,7 @@ const PACE: f64 = 0.75;
 /// Longest silence before a line counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Memory that must do, in megabytes.
-const MEGABYTES_MAX: f64 = 200.0;
+pub(super) const MEGABYTES_MAX: f64 = 200.0;
 
 /// The figure: the highest resident memory, and the lines that are missing.
 pub(super) fn measure(load: Load) -> Result<Figure, Error> {
@@ -31,7 +31,7 @@ pub(super) fn measure(load: Load) -> Result<Figure, Error> {
     let (_, took) = tail.count(&bus, trial)?;
     let rate = (trial.messages as f64 / took.as_secs_f64() * PACE) as u64;
     let (lines, took) = tail.count(&bus, Load { rate: Some(rate.max(1)), ..load })?;
-    let megabytes = tail.megabytes_max()?;
+    let megabytes = megabytes_max(tail.child.id())?;
     let (lost, duplicates) =
         (load.messages.saturating_sub(lines), lines.saturating_sub(load.messages));
     Ok(Figure {
@@ -87,15 +87,15 @@ impl Tail {
         }
         Ok((seen, took))
     }
+}
 
-    /// The highest resident memory so far.
-    fn megabytes_max(&self) -> Result<f64, Error> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = kilobytes.and_then(|text| text.split_whitespace().next()?.parse().ok());
-        let kilobytes: f64 = kilobytes.ok_or_else(|| Error::other("the tail has ended"))?;
-        Ok(kilobytes / 1_024.0)
-    }
+/// The highest resident memory of a process so far.
+pub(super) fn megabytes_max(process: u32) -> Result<f64, Error> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = kilobytes.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let kilobytes: f64 = kilobytes.ok_or_else(|| Error::other("the tail has ended"))?;
+    Ok(kilobytes / 1_024.0)
 }
 
 impl Drop for Tail {
@@ -107,7 +107,7 @@ impl Drop for Tail {
 }
 
 /// As `wc -l` does: bytes in, line ends counted.
-fn count_lines(mut stdout: ChildStdout, counts: &Sender<u64>) {
+pub(super) fn count_lines(mut stdout: ChildStdout, counts: &Sender<u64>) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(length @ 1..) = stdout.read(&mut bytes) {
         let lines = bytes[..length].iter().filter(|byte| **byte == b'\n').count();

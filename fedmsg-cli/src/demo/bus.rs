@@ -41,7 +41,7 @@ impl Bus {
     pub(super) fn direct_name(&self) -> &'static str {
         match self.direct {
             Role::Git => "git.demo",
-            Role::Files => "fs.direct",
+            Role::Files | Role::Told => "fs.direct",
         }
     }
 
@@ -71,6 +71,7 @@ impl Bus {
         let name = match role {
             Role::Git => "git",
             Role::Files => "files",
+            Role::Told => "told",
         };
         let mut command = self.command(&["demo", "--role", name]);
         command.arg("--repo").arg(&options.repo).arg("--watch").arg(&options.watch);
@@ -84,7 +85,7 @@ impl Bus {
     }
 
     fn settings(&self) -> Result<String, Error> {
-        let [direct, relay, submit] = free_ports()?;
+        let [direct, replay, relay, submit] = free_ports()?;
         let name = self.direct_name();
         let state = toml_string(&self.folder.path().join("state"));
         Ok(format!(
@@ -95,6 +96,7 @@ state_dir = {state}
 
 [endpoints."{name}"]
 publish = "tcp://127.0.0.1:{direct}"
+replay = "tcp://127.0.0.1:{replay}"
 
 [endpoints."relay.demo"]
 publish = "tcp://127.0.0.1:{relay}"
@@ -118,10 +120,10 @@ fn toml_string(path: &Path) -> String {
 }
 
 /// Ports that are free now; all are held until all are known, so that they differ.
-fn free_ports() -> Result<[u16; 3], Error> {
+fn free_ports() -> Result<[u16; 4], Error> {
     let bind = || TcpListener::bind("127.0.0.1:0").map_err(io("finding a free port"));
-    let held = [bind()?, bind()?, bind()?];
-    let mut ports = [0; 3];
+    let held = [bind()?, bind()?, bind()?, bind()?];
+    let mut ports = [0; 4];
     for (port, listener) in ports.iter_mut().zip(&held) {
         *port = listener.local_addr().map_err(io("finding a free port"))?.port();
     }

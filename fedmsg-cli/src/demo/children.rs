@@ -84,6 +84,26 @@ impl Child {
         line.map(|line| self.unread.push(line)).is_ok()
     }
 
+    /// The next line of stdout that was not asked for yet; waits for it at most so long.
+    pub(super) fn next_line(&mut self, timeout: Duration) -> Option<String> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let found = self.unread.iter().position(|(of, _)| *of == Lines::Stdout);
+            if let Some(at) = found {
+                return Some(self.unread.remove(at).1);
+            }
+            if !self.read_until(deadline) {
+                return None;
+            }
+        }
+    }
+
+    /// Ends it as nothing else does: it learns nothing of it (SIGKILL).
+    pub(super) fn kill(&mut self) -> Result<(), Error> {
+        let killed = self.process.kill().and_then(|()| self.process.wait());
+        killed.map(drop).map_err(io(format!("killing {}", self.name)))
+    }
+
     /// Writes a line to its stdin.
     pub(super) fn say(&mut self, line: &str) -> Result<(), Error> {
         let Some(stdin) = &mut self.process.stdin else { return Ok(()) };

@@ -4,6 +4,7 @@
 //! through a relay. A tail shows them. Then the counts are compared, and the folder is followed live.
 
 mod bus;
+mod chaos;
 mod children;
 mod source;
 
@@ -44,6 +45,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 200)]
     limit: usize,
 
+    /// Kill the publisher and the tail at random (-9), start them again, and see that nothing is lost
+    #[arg(long)]
+    chaos: bool,
+
+    /// How often something is killed
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "chaos", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rounds: u64,
+
+    /// Who is killed after what; the same seed makes the same choices [default: another one each time]
+    #[arg(long, value_name = "N", requires = "chaos")]
+    seed: Option<u64>,
+
     /// What a process of the demo is
     #[arg(long, value_enum, hide = true)]
     role: Option<Role>,
@@ -54,6 +67,8 @@ Examples:
   fedmsg demo                         commits and files of this folder, then its changes until Ctrl-C
   fedmsg demo --once                  end after the summary
   fedmsg demo --repo ~/src/linux --watch /tmp
+  fedmsg demo --chaos                 kill -9, again and again: published = received, lost 0
+  fedmsg demo --chaos --rounds 100 --seed 7
 
 Everything runs on loopback, with keys that are made for it and thrown away.";
 
@@ -63,6 +78,8 @@ pub(super) enum Role {
     Git,
     /// Publishes the files of a folder, and its changes.
     Files,
+    /// Publishes what it is told.
+    Told,
 }
 
 /// Why the demo failed.
@@ -96,6 +113,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Error> {
     match options.role {
         Some(role) => source::run(role, options, common),
+        None if options.chaos => chaos::run(options),
         None => demo(options),
     }
 }
@@ -121,12 +139,18 @@ impl Counts {
     }
 }
 
-fn demo(options: &Options) -> Result<Code, Error> {
+/// The folders have to be there.
+fn check(options: &Options) -> Result<(), Error> {
     for (option, path) in [("--repo", &options.repo), ("--watch", &options.watch)] {
         if !path.is_dir() {
             return Err(Error::NoFolder { option, path: path.clone() });
         }
     }
+    Ok(())
+}
+
+fn demo(options: &Options) -> Result<Code, Error> {
+    check(options)?;
     let bus = Bus::new(&options.repo)?;
     let (stop, stopped) = channel::<()>();
     let signal = signals::on_stop(move || drop(stop)).map_err(io("signals"))?;

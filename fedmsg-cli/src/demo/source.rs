@@ -9,7 +9,8 @@ use fedmsg::{Draft, Publisher};
 use fedmsg_tool::{Code, CommonOptions, logging};
 use notify::event::ModifyKind;
 use notify::{EventKind, RecursiveMode, Watcher};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 
 use super::{Error, Options, PATIENCE, Role, io};
@@ -22,16 +23,18 @@ const DEPTH_MAX: usize = 8;
 pub(super) fn run(role: Role, options: &Options, common: &CommonOptions) -> Result<Code, Error> {
     let _log = logging::init(common, LevelFilter::WARN);
     let publisher = Publisher::builder().load(common.load_options()).build()?;
+    if role == Role::Told {
+        return told(&publisher);
+    }
     if !publisher.is_relayed() && !publisher.wait_for_subscribers(1, PATIENCE) {
         return Err(Error::NoSubscriber);
     }
-    let published = match role {
-        Role::Git => commits(&publisher, &options.repo, options.limit)?,
-        Role::Files => files(&publisher, &options.watch, options.limit)?,
-    };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", json!({"published": published})).map_err(io("stdout"))?;
-    out.flush().map_err(io("stdout"))?;
+    let mut published = 0;
+    for found in found(role, options)? {
+        publisher.publish(found.draft()).wait()?;
+        published += 1;
+    }
+    say(&json!({"published": published}))?;
     let mut word = String::new();
     std::io::stdin().read_line(&mut word).map_err(io("stdin"))?;
     if word.trim() == "live" {
@@ -41,14 +44,71 @@ pub(super) fn run(role: Role, options: &Options, common: &CommonOptions) -> Resu
     Ok(Code::Ok)
 }
 
-/// Publishes the newest commits, oldest first.
-fn commits(publisher: &Publisher, repo: &Path, limit: usize) -> Result<u64, Error> {
+/// What another process has published, and under which name.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) msg_id: String,
+    pub(super) found: Found,
+}
+
+/// A service that may be killed: it publishes what it is told on stdin, and says of each when it is kept. Who
+/// heard nothing tells it again, and gets the receipt of the first time if there was one.
+fn told(publisher: &Publisher) -> Result<Code, Error> {
+    say(&json!({"ready": publisher.stream().to_string()}))?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(io("stdin"))?;
+        let Ok(Order { msg_id, found }) = serde_json::from_str(&line) else { continue };
+        let receipt = publisher.publish(found.draft().msg_id(msg_id)).wait()?;
+        say(&json!({"published": receipt.msg_id}))?;
+    }
+    publisher.close();
+    Ok(Code::Ok)
+}
+
+fn say(value: &Value) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{value}").and_then(|()| out.flush()).map_err(io("stdout"))
+}
+
+/// Something that was found, as a message.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Found {
+    topic: String,
+    summary: String,
+    body: Value,
+}
+
+impl Found {
+    pub(super) fn draft(self) -> Draft {
+        Draft::new(self.topic).body(&self.body).summary(self.summary)
+    }
+}
+
+/// What there is to publish: commits where there is a repository, and otherwise files.
+pub(super) fn found(role: Role, options: &Options) -> Result<Vec<Found>, Error> {
+    let mut all = Vec::new();
+    match role {
+        Role::Git => {
+            all.push(opened("git.repository", &options.repo, "commits"));
+            commits(&options.repo, options.limit, &mut all)?;
+        }
+        Role::Files | Role::Told => {
+            let (folder, mut paths) = (&options.watch, Vec::new());
+            all.push(opened("fs.folder", folder, "files"));
+            collect(folder, DEPTH_MAX, options.limit, &mut paths);
+            all.extend(paths.iter().map(|path| file(folder, path, "create")));
+        }
+    }
+    Ok(all)
+}
+
+/// The newest commits, oldest first.
+fn commits(repo: &Path, limit: usize, all: &mut Vec<Found>) -> Result<(), Error> {
     let mut git = Command::new("git");
     git.arg("-C").arg(repo).args(["log", "--reverse", "--no-color", "--encoding=UTF-8"]);
     git.arg(format!("--max-count={limit}")).arg("--format=%H%x1f%an%x1f%ct%x1f%s");
     let mut log = git.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(io("git"))?;
-    let mut published = opened(publisher, "git.repository", repo, "commits")?;
-    let Some(stdout) = log.stdout.take() else { return Ok(published) };
+    let Some(stdout) = log.stdout.take() else { return Ok(()) };
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line.map_err(io("git log"))?;
         let line = String::from_utf8_lossy(&line);
@@ -63,33 +123,18 @@ fn commits(publisher: &Publisher, repo: &Path, limit: usize) -> Result<u64, Erro
         });
         let short = hash.get(..8).unwrap_or(hash);
         let summary = clip(&format!("{short} {subject} ({author})"));
-        let draft = Draft::new("git.commit.create").body(&body).summary(summary);
-        publisher.publish(draft).wait()?;
-        published += 1;
+        all.push(Found { topic: "git.commit.create".into(), summary, body });
     }
     log.wait().map_err(io("git"))?;
-    Ok(published)
+    Ok(())
 }
 
-/// Publishes the files that are there.
-fn files(publisher: &Publisher, folder: &Path, limit: usize) -> Result<u64, Error> {
-    let mut found = Vec::new();
-    collect(folder, DEPTH_MAX, limit, &mut found);
-    let opened = opened(publisher, "fs.folder", folder, "files")?;
-    for path in &found {
-        publish_file(publisher, folder, path, "create")?;
-    }
-    Ok(opened + found.len() as u64)
-}
-
-/// Says what is looked at, and that this was a message: there is one also where nothing is inside.
-fn opened(publisher: &Publisher, what: &str, path: &Path, shows: &str) -> Result<u64, Error> {
+/// What is looked at: there is a message also where nothing is inside.
+fn opened(what: &str, path: &Path, shows: &str) -> Found {
     let path = path.canonicalize().unwrap_or_else(|_| path.into());
     let path = path.to_string_lossy();
     let summary = clip(&format!("{shows} of {path}"));
-    let draft = Draft::new(format!("{what}.open")).body(&json!({"path": path})).summary(summary);
-    publisher.publish(draft).wait()?;
-    Ok(1)
+    Found { topic: format!("{what}.open"), summary, body: json!({"path": path}) }
 }
 
 fn collect(folder: &Path, depth: usize, limit: usize, found: &mut Vec<PathBuf>) {
@@ -141,19 +186,14 @@ fn live(publisher: &Publisher, folder: &Path) -> Result<(), Error> {
             let inner = path.strip_prefix(&root).or_else(|_| path.strip_prefix(folder));
             let shown = inner.unwrap_or(&path).iter().all(|part| is_shown(Path::new(part)));
             if shown && !path.is_dir() {
-                publish_file(publisher, folder, &path, verb)?;
+                publisher.publish(file(folder, &path, verb).draft()).wait()?;
             }
         }
     }
     Ok(())
 }
 
-fn publish_file(
-    publisher: &Publisher,
-    folder: &Path,
-    path: &Path,
-    verb: &str,
-) -> Result<(), Error> {
+fn file(folder: &Path, path: &Path, verb: &str) -> Found {
     let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
     let bytes = path.symlink_metadata().map(|metadata| metadata.len()).ok();
     let summary = clip(&match bytes {
@@ -161,9 +201,7 @@ fn publish_file(
         None => name.to_string(),
     });
     let body = json!({"path": name, "bytes": bytes});
-    let draft = Draft::new(format!("fs.file.{verb}")).body(&body).summary(summary);
-    publisher.publish(draft).wait()?;
-    Ok(())
+    Found { topic: format!("fs.file.{verb}"), summary, body }
 }
 
 /// A header has a bound; a line for people is shorter than that.

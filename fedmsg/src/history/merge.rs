@@ -26,13 +26,21 @@ struct Lane {
 }
 
 impl Merge {
-    /// A stream takes part.
+    /// A stream takes part, if it does not yet.
     pub(crate) fn open(&mut self, stream: &StreamName) {
+        if self.lanes.contains_key(stream) {
+            return;
+        }
         let time = Timestamp::from_millis(i64::MIN);
         let lane = Lane { events: VecDeque::new(), is_open: true, time };
-        if self.lanes.insert(stream.clone(), lane).is_none() {
-            self.lacking += 1;
-        }
+        self.lanes.insert(stream.clone(), lane);
+        self.lacking += 1;
+    }
+
+    /// Nothing has to be waited for from other streams than these.
+    pub(crate) fn close_all_but(&mut self, stays: impl Fn(&StreamName) -> bool) {
+        let others: Vec<_> = self.lanes.keys().filter(|stream| !stays(stream)).cloned().collect();
+        others.iter().for_each(|stream| self.close(stream));
     }
 
     /// Nothing more will come from a stream that has to be waited for.

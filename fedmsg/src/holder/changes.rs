@@ -52,15 +52,16 @@ impl Changes {
         }
     }
 
-    /// What changed since the token, the first page of it.
-    pub(super) fn page(&self, token: &[u8]) -> Reply {
+    /// What changed since the token, the first page of it; there is more where not all was noted yet.
+    pub(super) fn page(&self, token: &[u8], is_all: bool) -> Reply {
         let since = self.number(token);
         let mut streams = Vec::new();
         let mut next = self.last;
-        let mut more = false;
+        let mut more = !is_all;
+        let mut is_full = false;
         for (change, stream) in self.order.range(since + 1..) {
             if streams.len() == PAGE_STREAMS_MAX {
-                more = true;
+                (more, is_full) = (true, true);
                 break;
             }
             if let Some(known) = self.known.get(stream) {
@@ -68,7 +69,7 @@ impl Changes {
             }
             next = *change;
         }
-        if !more {
+        if !is_full {
             next = self.last;
         }
         let token = [&self.life[..], &next.to_be_bytes()].concat();
@@ -97,7 +98,7 @@ mod tests {
     fn all(changes: &Changes, mut token: Bytes) -> (Vec<Spot>, Bytes) {
         let mut all = Vec::new();
         loop {
-            let Reply::Page { next, more, streams } = changes.page(&token) else {
+            let Reply::Page { next, more, streams } = changes.page(&token, true) else {
                 panic!("no page");
             };
             assert!(streams.len() <= PAGE_STREAMS_MAX && (more || streams.len() < 5_000));

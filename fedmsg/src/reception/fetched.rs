@@ -11,6 +11,7 @@ use crate::open::{Place, Record, Refused, Verified};
 use crate::planted::bug;
 use crate::rejection::Rejection;
 use crate::repair::{Found, Holders};
+use crate::sequence::Begin;
 use crate::timestamp::Timestamp;
 
 impl Reception {
@@ -58,7 +59,8 @@ impl Reception {
                     let known = self.discovered.contains_key(&spot.stream);
                     if known || self.discovered.len() < STREAMS_MAX {
                         self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
-                        if let Some(history) = &mut self.history {
+                        let has_past = self.sequencer.beginning(&spot.stream) != Begin::Live;
+                        if let Some(history) = self.history.as_mut().filter(|_| has_past) {
                             history.goal(&spot.stream, spot.epoch, spot.i);
                         }
                         self.sequencer.begin(&spot.stream, now);
@@ -147,7 +149,7 @@ impl Reception {
         }
         self.collect();
         if let Some(history) = self.history.as_ref().filter(|history| history.order == Order::Time)
-            && history.merge.waiting(&asked.stream) as u64 >= history.share()
+            && history.merge.waiting(&asked.stream) as u64 >= history.portion()
         {
             self.repair.pause(&asked.stream);
         }

@@ -3,6 +3,7 @@
 use super::Reception;
 use crate::config::EndpointEntry;
 use crate::event::{CaughtUp, Event};
+use crate::history::Order;
 use crate::limits::GET_MESSAGES_MAX;
 
 impl Reception {
@@ -13,18 +14,27 @@ impl Reception {
         let services: Vec<_> = self.followed.entries().map(|entry| &entry.replay[..]).collect();
         let services: Vec<_> = services.into_iter().filter(|holders| !holders.is_empty()).collect();
         history.look_whether_listed(&services, now);
+        let portion = history.portion();
+        self.repair.set_portion(portion);
+        if !history.is_listed() {
+            return;
+        }
         for stream in history.due_streams(now) {
             let position = self.sequencer.position(&stream);
             let moves = position.is_some() || self.sequencer.is_beginning(&stream);
-            if !history.reached(&stream, position) && !moves {
-                history.is_stuck(&stream);
+            if !history.reached(&stream, position) {
+                if !moves {
+                    history.is_stuck(&stream);
+                }
+            } else if history.order == Order::Time {
+                // What it says from here on comes after the past of all others.
+                self.repair.pause(&stream);
             }
         }
-        let share = history.share();
-        self.repair.set_portion(share);
         while let Some((stream, event)) = history.merge.pop() {
             self.events.push(event);
-            if (history.merge.waiting(&stream) as u64) < share {
+            let is_short = (history.merge.waiting(&stream) as u64) < portion;
+            if is_short && history.is_reading(&stream) {
                 self.repair.resume(&stream, now);
             }
         }

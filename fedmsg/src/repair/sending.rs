@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Repair;
 use super::flight::{Flight, Purpose};
+use super::task::Task;
 use crate::endpoint::Endpoint;
 use crate::frames::{Ask, Request, RequestId};
 use crate::identity::StreamName;
@@ -60,6 +61,16 @@ impl Repair {
         let holders = holders.of(&stream);
         let portion = self.portion;
         let Some(tasks) = self.streams.get_mut(&stream) else { return };
+        // What nobody can answer now does not stand in the way of what somebody can.
+        if let Some(front) = tasks.front_mut().filter(|front| !front.is_flying) {
+            front.is_ready = false;
+            let can_answer = |task: &Task| {
+                let is_open = |holder: &Endpoint| !task.has_answer_of(holder);
+                holders.iter().any(|holder| is_open(holder) && self.moods.allows(holder, now))
+            };
+            let next = tasks.iter().position(can_answer).unwrap_or(0);
+            tasks.rotate_left(next);
+        }
         let Some(task) = tasks.front_mut() else { return };
         task.is_ready = false;
         if task.is_flying || self.paused.contains(&stream) {

@@ -23,6 +23,8 @@ pub(super) struct Heads {
     folder: PathBuf,
     known: BTreeMap<StreamName, Head>,
     look_at: u64,
+    /// The last look was at all that changed.
+    knows_all: bool,
 }
 
 /// A stream: by which sight of its folder it is known, and how far it is.
@@ -33,7 +35,7 @@ struct Head {
 
 impl Heads {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Heads {
-        Heads { disk, folder, known: BTreeMap::new(), look_at: 0 }
+        Heads { disk, folder, known: BTreeMap::new(), look_at: 0, knows_all: false }
     }
 
     /// All streams, and how far each one was when it was last looked at; `newest` looks.
@@ -46,6 +48,7 @@ impl Heads {
         if start >= self.look_at {
             let rested = self.look_again(newest);
             let took = now().saturating_sub(start).saturating_mul(REST_FACTOR);
+            self.knows_all = rested;
             let rest = if rested { REST_MS.max(took) } else { 0 };
             self.look_at = start.saturating_add(rest);
         }
@@ -55,6 +58,11 @@ impl Heads {
             Some(Spot { stream: stream.clone(), epoch, i })
         });
         spots.collect()
+    }
+
+    /// Whether the last look was at all that changed.
+    pub(super) fn knows_all(&self) -> bool {
+        self.knows_all
     }
 
     /// Looks at what changed, up to a bound; says whether that was all.

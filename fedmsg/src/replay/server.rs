@@ -205,6 +205,10 @@ impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
         self.shelf.streams()
     }
 
+    fn knows_all(&self) -> bool {
+        self.shelf.knows_all_streams()
+    }
+
     fn acknowledged(&mut self, stream: &StreamName, consumer: &Word, floor: Floor) {
         self.shelf.note_floor(stream, consumer, floor);
     }

@@ -178,11 +178,10 @@ impl Shelf {
     /// The first message at or after a time, or the number that the next one will have.
     pub fn find(&self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
         let found = self.with(stream, |reader| {
-            if let Some((epoch, i)) = reader.find(time)? {
-                // The genesis record is no message.
-                return Ok(Some((epoch, i.max(1))));
-            }
-            Ok(reader.ranges()?.last().map(|range| (range.epoch, range.last + 1)))
+            // Looked at first: what is appended meanwhile is not passed over.
+            let next = reader.ranges()?.last().map(|range| (range.epoch, range.last + 1));
+            // The genesis record is no message.
+            Ok(reader.find(time)?.map(|(epoch, i)| (epoch, i.max(1))).or(next))
         })?;
         found.ok_or_else(|| self.miss(stream))
     }
@@ -204,6 +203,11 @@ impl Shelf {
         // The same order each time, so that what follows from it can be repeated.
         all.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
         all
+    }
+
+    /// Whether every stream was looked at by the last [`streams`](Self::streams); the next one goes on.
+    pub fn knows_all_streams(&self) -> bool {
+        lock(&self.heads).knows_all()
     }
 
     /// The folder of a stream. A stream's name has no part that could lead elsewhere: its identity has no

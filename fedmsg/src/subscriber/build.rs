@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::asking::Asking;
 use super::run::Runner;
-use super::{Shared, SubscribeError, Subscriber, Wanted};
+use super::{Guide, Shared, SubscribeError, Subscriber, Wanted};
 use crate::config::{Config, LoadOptions, Watch};
 use crate::history::Order;
 use crate::identity::StreamName;
@@ -28,6 +28,7 @@ pub struct SubscriberBuilder {
     begin: Begin,
     begins: Vec<(StreamName, Begin)>,
     history: Option<Order>,
+    guide: Option<Guide>,
     transport: Option<Arc<dyn Transport>>,
 }
 
@@ -83,6 +84,12 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Has this say where streams are taken up, and hands out everything.
+    pub(crate) fn guide(mut self, guide: Guide) -> Self {
+        self.guide = Some(guide);
+        self
+    }
+
     /// Receives by this transport instead of ZeroMQ.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
@@ -102,8 +109,14 @@ impl SubscriberBuilder {
         for text in &self.texts {
             patterns.push(config.trust.naming.pattern(text)?);
         }
-        let (begin, begins, history) = (self.begin, self.begins, self.history);
-        let wanted = Wanted { patterns, internal: self.internal, begin, begins, history };
+        let wanted = Wanted {
+            patterns,
+            internal: self.internal,
+            begin: self.begin,
+            begins: self.begins,
+            history: self.history,
+            guide: self.guide,
+        };
         let transport = match self.transport {
             Some(transport) => transport,
             None => default_transport()?,
@@ -123,6 +136,9 @@ impl SubscriberBuilder {
             sequence: Mutex::new((SequenceCounts::default(), 0)),
             endpoints: AtomicU64::new(0),
             repairing: AtomicU64::new(0),
+            fetches: Mutex::default(),
+            tells: Mutex::default(),
+            config: Mutex::new(Arc::clone(&config)),
             history: Mutex::new(None),
         });
         let watch = options.map(|options| {

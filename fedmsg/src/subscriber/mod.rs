@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigUpdate, Watch};
+use crate::consumer::Position;
 use crate::event::{Event, Message};
+use crate::frames::Word;
 use crate::history::Order;
 use crate::identity::StreamName;
 use crate::queue::Queue;
@@ -53,6 +55,12 @@ struct Shared {
     endpoints: AtomicU64,
     /// Streams for which something is being fetched.
     repairing: AtomicU64,
+    /// What is to be fetched outside of the order of its stream.
+    fetches: Mutex<Vec<Position>>,
+    /// How far a named consumer is, to be told to publishers.
+    tells: Mutex<Vec<(Position, Word)>>,
+    /// The configuration in force.
+    config: Mutex<Arc<Config>>,
     history: Mutex<Option<Past>>,
 }
 
@@ -147,6 +155,11 @@ impl Subscriber {
         Closer { shared: Arc::clone(&self.shared) }
     }
 
+    /// Whether it was closed. What is queued can still be taken.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
+
     /// Gives the subscriber other configurations, as long as it lives.
     pub(crate) fn follower(&self) -> Follower {
         Follower { shared: Arc::downgrade(&self.shared) }
@@ -155,6 +168,25 @@ impl Subscriber {
     /// How far the reading of the past is, while it is read.
     pub fn past(&self) -> Option<Past> {
         *self.shared.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has these fetched outside of the order of their streams.
+    pub(crate) fn fetch(&self, positions: Vec<Position>) {
+        let shared = &self.shared;
+        shared.fetches.lock().unwrap_or_else(PoisonError::into_inner).extend(positions);
+        shared.waker.wake();
+    }
+
+    /// Tells publishers how far a named consumer is with their streams.
+    pub(crate) fn tell(&self, positions: Vec<Position>, consumer: &Word) {
+        let told = positions.into_iter().map(|position| (position, consumer.clone()));
+        self.shared.tells.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        self.shared.waker.wake();
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.shared.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The counters.
@@ -281,6 +313,18 @@ struct Wanted {
     begin: Begin,
     begins: Vec<(StreamName, Begin)>,
     history: Option<Order>,
+    guide: Option<Guide>,
+}
+
+/// Says where streams are taken up. Whoever has one is handed everything, wanted or not: to know how far a
+/// stream is one has to see all of it.
+#[derive(Clone)]
+pub(crate) struct Guide(pub(crate) Arc<dyn Fn(&StreamName) -> Begin + Send + Sync>);
+
+impl std::fmt::Debug for Guide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guide")
+    }
 }
 
 impl Wanted {

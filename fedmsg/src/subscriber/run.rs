@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::asking::{Asking, Back};
-use super::{Past, Shared, Wanted};
+use super::{Guide, Past, Shared, Wanted};
 use crate::clock::Clock;
 use crate::config::{Config, EndpointEntry};
+use crate::consumer::Position;
 use crate::event::{ConfigChange, Event};
 use crate::followed::Followed;
 use crate::identity::StreamName;
@@ -45,7 +46,9 @@ impl Runner {
         reception.set_internal(wanted.internal);
         reception.set_rejections(Arc::clone(&shared.rejections));
         let clock = Clock::start();
-        if wanted.begin != Begin::Live || !wanted.begins.is_empty() {
+        if let Some(Guide(begin)) = wanted.guide.clone() {
+            reception.set_beginning(move |stream| begin(stream), clock.millis());
+        } else if wanted.begin != Begin::Live || !wanted.begins.is_empty() {
             let (begin, begins) = (wanted.begin, wanted.begins.clone());
             let beginning = move |stream: &StreamName| {
                 let own = begins.iter().find(|(name, _)| name == stream);
@@ -73,6 +76,7 @@ impl Runner {
             }
             self.take(&mut arrivals);
             self.take_answers();
+            self.fetch_and_tell();
             self.reception.tick(self.clock.millis(), Clock::wall());
             self.asking.ask(self.reception.asks());
             self.hand_out();
@@ -89,6 +93,8 @@ impl Runner {
             None => ConfigChange::Reloaded(update.config.digest.clone()),
         };
         self.config = update.config;
+        *self.shared.config.lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::clone(&self.config);
         self.reception.set_trust(Arc::clone(&self.config.trust));
         self.follow();
         *self.shared.updates.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -148,13 +154,26 @@ impl Runner {
         }
     }
 
+    /// Asks for what is wanted outside of the order of its stream, and tells how far a consumer is.
+    fn fetch_and_tell(&mut self) {
+        let tells = &mut *self.shared.tells.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetches = &mut *self.shared.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.millis();
+        for Position { stream, epoch, i } in fetches.drain(..) {
+            self.reception.fetch(stream, epoch, i, now);
+        }
+        for (Position { stream, epoch, i }, consumer) in tells.drain(..) {
+            self.reception.acknowledge(&stream, (epoch, i), &consumer, now);
+        }
+    }
+
     /// Hands out what the streams have to say, as far as it is wanted.
     fn hand_out(&mut self) {
         self.count();
         let wanted = &self.wanted;
         let is_wanted = |event: &Event| match event {
             Event::Message(message) | Event::Stale(message) | Event::Late(message) => {
-                wanted.topic(message.topic().as_str())
+                wanted.guide.is_some() || wanted.topic(message.topic().as_str())
             }
             _ => true,
         };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fedmsg::config::Config;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::record::Level;
 use fedmsg::testing::{Bus, MemoryDisk, MemoryTransport};
@@ -41,19 +42,28 @@ impl Transport for Recording {
 }
 
 #[test]
-fn only_a_publisher_without_a_journal_waits_for_slow_subscribers() {
+fn only_where_what_is_missed_can_be_fetched_nobody_is_waited_for() {
     let bus = Bus::new();
     bus.declare("app.one");
-    let configured = bus.config().publisher.slow_subscriber_wait_ms;
-    assert!(configured > 0);
-    for (level, wait) in
-        [(Level::Local, Duration::ZERO), (Level::Memory, Duration::from_millis(configured))]
-    {
+    let configured = Duration::from_millis(bus.config().publisher.slow_subscriber_wait_ms);
+    assert!(!configured.is_zero());
+    for (level, has_replay, wait) in [
+        (Level::Local, true, Duration::ZERO),
+        (Level::Local, false, configured),
+        (Level::Memory, true, configured),
+    ] {
+        let known = bus.config();
+        let mut entries: Vec<_> = known.endpoints.values().cloned().collect();
+        let replay = Endpoint::parse("tcp://memory:9000").expect("an address");
+        entries[0].replay = has_replay.then_some(replay).into_iter().collect();
+        let trust = known.trust.as_ref().clone();
+        let config = Config::in_memory(trust, entries, known.state_dir.clone());
         let (inner, waits) = (bus.transport().clone(), Mutex::default());
         let transport = Arc::new(Recording { inner, waits });
-        let builder = bus.publisher_builder("app.one").level(level).transport(transport.clone());
-        let publisher: Publisher = builder.build().expect("a publisher");
-        assert_eq!(*transport.waits.lock().expect("no panic"), [wait], "{level}");
+        let builder = bus.publisher_builder("app.one").config(Arc::new(config)).level(level);
+        let publisher: Publisher =
+            builder.transport(transport.clone()).build().expect("a publisher");
+        assert_eq!(*transport.waits.lock().expect("no panic"), [wait], "{level} {has_replay}");
         drop(publisher);
     }
 }

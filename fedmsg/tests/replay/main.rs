@@ -42,6 +42,7 @@ on_every_transport! {
         a_stream_of_this_process_is_given_as_far_as_its_writer_says,
         streams_are_found_when_they_come,
         changes_are_listed_and_times_found,
+        a_list_is_over_when_every_stream_was_looked_at,
         what_is_put_is_handed_on_and_floors_are_noted,
         damage_is_named_and_the_rest_is_given,
     },

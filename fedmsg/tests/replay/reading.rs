@@ -1,5 +1,6 @@
 //! What is given: what the journal has, as it was signed, while it grows, is trimmed, and afterwards.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use fedmsg::envelope::Wire;
 use fedmsg::frames::{Ask, ErrorCode, Reply, Spot, Word};
 use fedmsg::journal::{Mark, Settings};
+use fedmsg::limits::SHELF_LOOKS_MAX;
 use fedmsg::record::State;
 use fedmsg::replay::save_heartbeat;
 use fedmsg::topic::Pattern;
@@ -210,6 +212,27 @@ pub fn changes_are_listed_and_times_found(host: &Host) {
     });
     assert_eq!(numbers.collect::<Vec<_>>(), (1..=10).map(|n| 4 * n).collect::<Vec<_>>());
     assert_eq!(replies.last(), Some(&Reply::End { upto: 43, more: true }));
+}
+
+pub fn a_list_is_over_when_every_stream_was_looked_at(host: &Host) {
+    let shelf = host.shelf();
+    let streams: BTreeSet<_> =
+        (0..2 * SHELF_LOOKS_MAX + 2).map(|n| name(&format!("koji.hub/{n}"))).collect();
+    for stream in &streams {
+        host.writer(&stream.to_string(), Settings::default()).append(1, 10);
+    }
+    let _server = host.serve(&shelf);
+    let (mut client, mut token, mut listed) = (host.client(), Bytes::new(), BTreeSet::new());
+    loop {
+        let page = client.ask(Ask::List { token }).remove(0);
+        let Reply::Page { next, more, streams } = page else { panic!("no page: {page:?}") };
+        listed.extend(streams.into_iter().map(|spot| spot.stream));
+        token = next;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(listed, streams);
 }
 
 pub fn what_is_put_is_handed_on_and_floors_are_noted(host: &Host) {

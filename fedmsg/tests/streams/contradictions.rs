@@ -1,6 +1,8 @@
 //! Duplicates, forks, and what only looks like one.
 
-use crate::steps::{Reader, Writer, at};
+use fedmsg::sequence::Begin;
+
+use crate::steps::{Reader, Writer, at, epoch};
 
 #[test]
 fn the_same_record_again_is_a_duplicate() {
@@ -80,6 +82,56 @@ fn a_newer_heartbeat_that_shows_less_is_a_publisher_that_was_set_back() {
     rewound.seal(1);
     reader.take(&rewound.beat(60_000));
     reader.says("1 2 3 rewound:1");
+}
+
+#[test]
+fn a_heartbeat_from_before_a_refused_message_is_not_a_publisher_that_was_set_back() {
+    let mut writer = Writer::new();
+    let mut reader = Reader::of(&mut writer);
+    reader.take_all(&writer.seal(2));
+    let old = writer.beat(100);
+    let refused = writer.seal_at(2, at(200));
+    refused.iter().for_each(|refused| reader.use_up(refused));
+    reader.take(&old);
+    reader.says("1 2");
+    // The clock of the publisher may be wrong, but not by so much.
+    reader.pass(599_999);
+    reader.take(&old);
+    reader.pass(1);
+    reader.take(&old);
+    reader.says("rewound:2");
+}
+
+#[test]
+fn a_heartbeat_from_before_the_place_where_a_reader_goes_on_proves_nothing() {
+    let mut writer = Writer::new();
+    writer.seal(1);
+    let old = writer.beat(100);
+    let more = writer.seal_at(3, at(200));
+    let mut reader = Reader::new();
+    let begin = Begin::At { epoch: epoch(1), next: 4, leaf: None };
+    reader.sequencer.set_beginning(move |_| begin);
+    reader.take(&old);
+    reader.take(&more[2]);
+    reader.says("live 4 4");
+    let mut idle = Reader::new();
+    idle.sequencer.set_beginning(move |_| begin);
+    idle.take(&old);
+    idle.says("live 4");
+    idle.pass(600_000);
+    idle.take(&old);
+    idle.says("rewound:1");
+}
+
+#[test]
+fn heartbeats_and_messages_of_one_millisecond_are_told_apart_in_any_order() {
+    let mut writer = Writer::new();
+    let mut reader = Reader::of(&mut writer);
+    reader.take_all(&writer.seal(1));
+    let beats: Vec<_> = (0..3).map(|_| writer.beat(0)).collect();
+    reader.take_all(&writer.seal(2));
+    reader.take_all(&beats);
+    reader.says("1 2 3");
 }
 
 #[test]
