@@ -173,8 +173,6 @@ pub const LAST_EPOCH_FILE_BYTES_MAX: usize = 4 << 10;
 pub const HEARTBEAT_FILE_BYTES_MAX: usize = 64 << 10;
 /// Journals that a shelf keeps open; each has at most [`JOURNAL_OPEN_FILES_MAX`] files.
 pub const SHELF_READERS_MAX: usize = 32;
-/// Streams of which a shelf remembers for a moment that they are not there.
-pub const SHELF_MISSES_MAX: usize = 1_024;
 /// Journals of other processes that a shelf looks at for one `LIST`; the rest comes with the next one.
 pub const SHELF_LOOKS_MAX: usize = 64;
 /// Requests of one peer that wait for their turn.

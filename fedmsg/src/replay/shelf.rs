@@ -14,11 +14,8 @@ use crate::frames::{Completeness, Range, Spot, Word};
 use crate::holder::{Absent, Floor, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::{Batch, Disk, JournalError, Mark, OsDisk, Reader};
-use crate::limits::{HOLD_FOR_MAX, SHELF_MISSES_MAX, SHELF_READERS_MAX};
+use crate::limits::{HOLD_FOR_MAX, SHELF_READERS_MAX};
 use crate::timestamp::Timestamp;
-
-/// How long, in milliseconds, it is remembered that there is no such journal.
-const MISS_MS: u64 = 1_000;
 
 /// Says what time it is, in milliseconds.
 type Now = Box<dyn Fn() -> u64 + Send + Sync>;
@@ -50,11 +47,10 @@ struct LiveStream {
     heartbeat: Arc<Mutex<Option<Wire>>>,
 }
 
-/// The readers that are open, and the streams that were asked for in vain.
+/// The readers that are open.
 #[derive(Default)]
 struct Open {
     readers: HashMap<StreamName, OpenReader>,
-    misses: HashMap<StreamName, u64>,
     used: u64,
 }
 
@@ -228,9 +224,6 @@ impl Shelf {
     ) -> Result<T, Absent> {
         let live = self.live_stream(stream);
         let mut open = lock(&self.open);
-        if live.is_none() && open.is_missed(stream, (self.now)()) {
-            return Err(Absent::Stream);
-        }
         let reader = open.reader(stream, live.as_ref().map(|live| live.id), || {
             let folder = self.slot(stream).join("journal");
             match &live {
@@ -255,17 +248,10 @@ impl Shelf {
         }
     }
 
-    /// Remembers that there is no such stream.
+    /// There is no such stream now. That is not remembered: who asks believes it, and the stream may begin the
+    /// next moment.
     fn miss(&self, stream: &StreamName) -> Absent {
-        let now = (self.now)();
-        let mut open = lock(&self.open);
-        open.readers.remove(stream);
-        if open.misses.len() >= SHELF_MISSES_MAX {
-            open.misses.retain(|_, at| now < *at + MISS_MS);
-        }
-        if open.misses.len() < SHELF_MISSES_MAX {
-            open.misses.insert(stream.clone(), now);
-        }
+        lock(&self.open).readers.remove(stream);
         Absent::Stream
     }
 }
@@ -277,15 +263,6 @@ fn is_nothing_for_us(error: &io::Error) -> bool {
 }
 
 impl Open {
-    fn is_missed(&mut self, stream: &StreamName, now: u64) -> bool {
-        let Some(at) = self.misses.get(stream) else { return false };
-        let missed = now < *at + MISS_MS;
-        if !missed {
-            self.misses.remove(stream);
-        }
-        missed
-    }
-
     /// The reader of a stream. Of too many, the one that was used longest ago is closed.
     fn reader(
         &mut self,

@@ -239,6 +239,7 @@ fn a_publisher_that_was_set_back_is_shown_its_own_later_record() {
         };
         // Another life of the same writer, restored from the time before the last two messages.
         let (mut restored, _) = Writer::new();
+        restored.beat(0);
         restored.seal(3);
         world.arrive([&restored.beat(60_000)]);
         world.pass(50);

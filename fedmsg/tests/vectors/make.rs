@@ -84,7 +84,7 @@ fn records() -> Value {
     let mut trees = vec![tree("genesis, the first epoch", vec![genesis])];
     trees.push(tree(
         "heartbeat before the first message",
-        vec![sealer.heartbeat(State::Open, "digest", NOW)],
+        vec![open(0, (After::Nothing, Leaf::NONE)).0.heartbeat(State::Open, "digest", NOW)],
     ));
     trees.push(tree("message alone, with every member", seal(&mut sealer, vec![rich_draft()])));
     for size in [2, 3, 64] {
