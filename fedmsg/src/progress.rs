@@ -16,6 +16,8 @@ mod track;
 mod writes;
 
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod tests;

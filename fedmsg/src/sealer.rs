@@ -193,8 +193,6 @@ impl Sealer {
         // Two heartbeats never have one time, or the newer could not be told from the older.
         let after_last = Timestamp::from_millis(self.beat.as_millis() + 1);
         self.beat = never_back(after_last, never_back(self.time, now));
-        // What is sealed after it is no older: a reader may get it first, by another way.
-        self.time = self.beat;
         let topic = self.stream.heartbeat_topic();
         self.seal_own(Kind::Heartbeat, (last, head), &topic, &msg, self.beat)
     }

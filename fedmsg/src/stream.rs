@@ -9,6 +9,7 @@
 mod begin;
 mod current;
 mod held;
+mod newest;
 mod pending;
 
 use std::collections::BTreeMap;

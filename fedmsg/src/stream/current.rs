@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 
 use super::held::Held;
+use super::newest::Newest;
 use super::pending::Base;
-use super::{Item, Sink, is_fresh, withhold};
+use super::{Item, Sink, withhold};
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
 use crate::identity::StreamName;
-use crate::limits::{
-    FAR_JUMP, FRESH_MS_MAX, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES,
-};
+use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::planted::bug;
@@ -24,11 +23,7 @@ pub(super) struct Current {
     /// The leaf of `next` - 1, where it is known.
     leaf: Option<Leaf>,
     genesis: Option<Leaf>,
-    /// The time of the newest record that said how far the stream is.
-    time: Timestamp,
-    /// Where the newest record is one whose time is not known, because it was had before or refused: when it was
-    /// there at the latest.
-    untimed: Option<u64>,
+    newest: Newest,
     /// The time of a heartbeat that showed less than we have.
     behind: Option<Timestamp>,
     pub(super) held: Held,
@@ -70,14 +65,12 @@ struct Ahead {
 
 impl Current {
     pub(super) fn new(epoch: Epoch, base: Base, repairable: bool, now: u64) -> Current {
-        let is_timed = base.time > Timestamp::from_millis(i64::MIN);
         let mut current = Current {
             epoch,
             next: base.next,
             leaf: base.leaf,
             genesis: base.genesis,
-            time: base.time,
-            untimed: (!is_timed).then_some(now),
+            newest: Newest::new(base.time, now),
             behind: None,
             held: Held::default(),
             ahead: None,
@@ -176,9 +169,9 @@ impl Current {
             return;
         }
         self.move_to(place.i, Some(place.leaf));
-        self.untimed = Some(item.at);
+        self.newest.came(item.at);
         if let Some(message) = item.message {
-            self.take_time(&message);
+            self.newest.is(&message);
             self.prove_by(message.wire());
             sink.counts.delivered += 1;
             sink.counts.repaired += u64::from(message.replayed);
@@ -220,7 +213,7 @@ impl Current {
             // A late one shows less than we have, but is also older than what we have. The last words of an
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
-            let is_behind = self.is_behind(message, now) && beat.state == State::Open;
+            let is_behind = self.newest.is_before(message, now) && beat.state == State::Open;
             if is_behind && self.is_sure(message) {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
@@ -229,7 +222,7 @@ impl Current {
             return;
         }
         self.prove_by(message.wire());
-        self.take_time(message);
+        self.newest.is(message);
         self.behind = None;
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
@@ -255,23 +248,11 @@ impl Current {
         now: u64,
         sink: &mut Sink,
     ) {
-        if self.is_behind(message, now) && beat.state != State::Closed {
+        if self.newest.is_before(message, now) && beat.state != State::Closed {
             let leaves = (self.leaf, beat.head);
             self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
             self.show(name, now, sink);
         }
-    }
-
-    /// This is the newest record.
-    fn take_time(&mut self, message: &Message) {
-        (self.time, self.untimed) = (self.time.max(message.timestamp()), None);
-    }
-
-    /// Whether a heartbeat that shows less was made after the newest record. Where the time of that one is not
-    /// known, it has to be older by more than clocks may differ.
-    fn is_behind(&self, message: &Message, now: u64) -> bool {
-        let surely = |at| is_fresh(message) && now.saturating_sub(at) >= 2 * FRESH_MS_MAX;
-        message.timestamp() > self.time && self.untimed.is_none_or(surely)
     }
 
     fn prove_by(&mut self, wire: &Wire) {
