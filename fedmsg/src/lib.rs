@@ -69,7 +69,9 @@ pub mod open;
 mod pacing;
 mod planted;
 pub mod policy;
-mod progress;
+/// For the simulator; no part of what is promised.
+#[doc(hidden)]
+pub mod progress;
 pub mod publisher;
 mod queue;
 pub mod reception;

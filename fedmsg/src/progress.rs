@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use self::cures::Cures;
 use self::track::Track;
-pub(crate) use self::writes::{Failing, Moves, Write};
+pub use self::writes::{Failing, Moves, Write};
 use crate::consumer::{Cursor, Position, Refused, Start};
 use crate::envelope::Epoch;
 use crate::identity::StreamName;
@@ -82,13 +82,13 @@ impl Retrying {
 
 /// How much may be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub struct Room {
     /// Messages that are handed out and not answered.
-    pub(crate) messages: usize,
+    pub messages: usize,
     /// Their bytes; one message always has room.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Answers that are not written down.
-    pub(crate) unwritten: usize,
+    pub unwritten: usize,
 }
 
 impl Default for Room {
@@ -99,7 +99,7 @@ impl Default for Room {
 
 /// The number of something that was handed out; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 /// A place in a stream behind which everything is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,30 +130,30 @@ struct Open {
 
 /// What a consumer has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProgressCounts {
+pub struct ProgressCounts {
     /// Messages that were handed out, each try once.
-    pub(crate) delivered: u64,
+    pub delivered: u64,
     /// Those that were handed out because they had failed before.
-    pub(crate) retried: u64,
+    pub retried: u64,
     /// Those that were handed out because they had been refused before.
-    pub(crate) late: u64,
+    pub late: u64,
     /// Messages that were handled.
-    pub(crate) acked: u64,
+    pub acked: u64,
     /// Tries that failed.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Messages that were given up.
-    pub(crate) dead: u64,
+    pub dead: u64,
     /// Messages that the reader gave again and that are not handed out again.
-    pub(crate) repeated: u64,
+    pub repeated: u64,
     /// Refused positions that were written down.
-    pub(crate) refused: u64,
+    pub refused: u64,
     /// Refused positions for which there was no room.
-    pub(crate) refusals_dropped: u64,
+    pub refusals_dropped: u64,
 }
 
 /// How far a durable consumer is.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     start: Start,
     created: Timestamp,
     room: Room,
@@ -196,7 +196,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A consumer that was created then, begins there, and has these cursors.
-    pub(crate) fn new(created: Timestamp, start: Start, cursors: &[Cursor]) -> Progress {
+    pub fn new(created: Timestamp, start: Start, cursors: &[Cursor]) -> Progress {
         let mut progress = Progress {
             start,
             created,
@@ -238,13 +238,13 @@ impl Progress {
     }
 
     /// The same with other bounds, and other times for tries.
-    pub(crate) fn with(mut self, room: Room, retrying: Retrying) -> Progress {
+    pub fn with(mut self, room: Room, retrying: Retrying) -> Progress {
         (self.room, self.retrying) = (room, retrying);
         self
     }
 
     /// Where a stream that is new to the reader is to be taken up.
-    pub(crate) fn begin(&self, stream: &StreamName) -> Begin {
+    pub fn begin(&self, stream: &StreamName) -> Begin {
         let track = self.by_name.get(stream).map(|at| &self.tracks[*at]);
         match (track.and_then(Track::seen), self.start) {
             (Some(Mark { epoch, i, leaf }), _) => Begin::At { epoch, next: i + 1, leaf },
@@ -255,7 +255,7 @@ impl Progress {
     }
 
     /// Whether more may be handed out.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.open.len() < self.room.messages
             && (self.open_bytes < self.room.bytes || self.open.is_empty())
             && self.unwritten + self.writing < self.room.unwritten
@@ -273,7 +273,7 @@ impl Progress {
     }
 
     /// The consumer has handled what it got for this ticket.
-    pub(crate) fn acked(&mut self, ticket: Ticket) {
+    pub fn acked(&mut self, ticket: Ticket) {
         let Some(open) = self.close(ticket) else { return };
         self.counts.acked += 1;
         self.answers += 1;
@@ -286,7 +286,7 @@ impl Progress {
     }
 
     /// The consumer could not handle it; this is to be written down.
-    pub(crate) fn failed(&mut self, ticket: Ticket, failing: Failing) {
+    pub fn failed(&mut self, ticket: Ticket, failing: Failing) {
         if !self.open.contains_key(&ticket) {
             return;
         }
@@ -297,7 +297,7 @@ impl Progress {
     }
 
     /// What was to be handed out was not: it comes again.
-    pub(crate) fn not_handed_out(&mut self, ticket: Ticket) {
+    pub fn not_handed_out(&mut self, ticket: Ticket) {
         let Some(open) = self.close(ticket) else { return };
         match open.kind {
             Kind::Again => {
@@ -357,28 +357,28 @@ impl Progress {
     }
 
     /// What it amounted to.
-    pub(crate) fn counts(&self) -> ProgressCounts {
+    pub fn counts(&self) -> ProgressCounts {
         self.counts
     }
 
     /// Messages in the consumer's hands.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.open.len()
     }
 
     /// How many messages behind its head the cursor of each stream is, where the head is known.
-    pub(crate) fn lags(&self) -> impl Iterator<Item = (&StreamName, u64)> {
+    pub fn lags(&self) -> impl Iterator<Item = (&StreamName, u64)> {
         let tracks = self.by_name.values().map(|at| &self.tracks[*at]);
         tracks.filter_map(|track| Some((track.name(), track.lag()?)))
     }
 
     /// How many answers there were.
-    pub(crate) fn answers(&self) -> u64 {
+    pub fn answers(&self) -> u64 {
         self.answers
     }
 
     /// How many of them are in the store.
-    pub(crate) fn written_answers(&self) -> u64 {
+    pub fn written_answers(&self) -> u64 {
         self.written
     }
 }

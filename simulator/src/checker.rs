@@ -6,13 +6,12 @@ mod account;
 use std::collections::BTreeMap;
 
 use fedmsg::envelope::Epoch;
-use fedmsg::event::{Event, LostReason};
+use fedmsg::event::{Event, LostReason, Message};
 use fedmsg::merkle::Leaf;
 use fedmsg::rejection::Rejection;
 
 use crate::cast::{Cast, WORKERS};
 use crate::counts::Counts;
-use crate::reader::Cursor;
 use account::{Account, Last};
 
 /// A position: process, epoch, number.
@@ -94,8 +93,15 @@ impl Checker {
     }
 
     /// A reader begins another life, with these cursors.
-    pub fn started(&mut self, reader: usize, cursors: [Option<Cursor>; WORKERS]) {
+    pub fn started(&mut self, reader: usize, cursors: [Option<(Epoch, u64)>; WORKERS]) {
         self.readers[reader].begin_life(cursors);
+    }
+
+    /// A durable consumer is done with a message.
+    pub fn handled(&mut self, reader: usize, message: &Message) {
+        let Some(worker) = Cast::get().worker_of(message.stream()) else { return };
+        let position = (worker, message.epoch(), message.i());
+        self.readers[reader].handled(position, message.place().leaf);
     }
 
     /// A reader was told something.
@@ -120,9 +126,7 @@ impl Checker {
             (Event::Late(message), Some(worker)) => {
                 counts.late += 1;
                 let position = (worker, message.epoch(), message.i());
-                said(self.is_sealed(position, message.place().leaf))?;
-                self.readers[reader].late(position, message.place().leaf);
-                Ok(())
+                said(self.is_sealed(position, message.place().leaf))
             }
             (Event::Unfetched(gone), Some(worker)) => {
                 let position = (worker, gone.epoch, gone.i);

@@ -29,7 +29,9 @@ counts! {
     refused,
     /// Messages that were handed to consumers, each time counted.
     delivered,
-    /// Those of them that were fetched from a holder.
+    /// Messages that durable consumers were done with.
+    handled,
+    /// Those that were handed out after they had been fetched from a holder.
     repaired,
     /// Messages that were fetched once a rule had come.
     late,

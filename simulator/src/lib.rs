@@ -19,6 +19,7 @@
 
 pub mod cast;
 pub mod checker;
+pub mod consumer;
 pub mod counts;
 pub mod network;
 pub mod plan;

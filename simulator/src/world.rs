@@ -152,8 +152,12 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
-        let readers: Vec<_> =
-            plan.readers.iter().map(|reader| Reader::new(reader.durable, reader.known)).collect();
+        let readers: Vec<_> = plan
+            .readers
+            .iter()
+            .enumerate()
+            .map(|(n, reader)| Reader::new(n, reader.durable, reader.known))
+            .collect();
         let (forgeries, late) = (forgeries(&plan), |f: fn(&crate::cast::Known) -> bool| {
             plan.readers.iter().flat_map(|reader| &reader.known).any(f)
         });

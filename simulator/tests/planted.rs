@@ -33,6 +33,8 @@ const BUGS: &[(&str, u64)] = &[
     ("heartbeat-without-the-tail", 2_000),
     ("chain-not-checked", 2_000),
     ("first-of-many-only", 2_000),
+    // The durable consumer.
+    ("cursor-before-effect", 2_000),
 ];
 
 fn simulate(bug: &str, seeds: u64) -> Output {

@@ -11,7 +11,7 @@ use crate::open::Place;
 impl Progress {
     /// Takes a message in its order, and gives a ticket if it is to be handed out. `bytes` is nothing for one
     /// that is not wanted.
-    pub(crate) fn message(
+    pub fn message(
         &mut self,
         stream: &StreamName,
         place: &Place,
@@ -37,12 +37,12 @@ impl Progress {
     }
 
     /// Nobody has the messages of this epoch up to a number.
-    pub(crate) fn lost(&mut self, stream: &StreamName, epoch: Epoch, to: u64) {
+    pub fn lost(&mut self, stream: &StreamName, epoch: Epoch, to: u64) {
         self.pass(stream, Mark { epoch, i: to, leaf: None });
     }
 
     /// A stream is taken up, or goes on in another epoch.
-    pub(crate) fn epoch(&mut self, change: &EpochChange) {
+    pub fn epoch(&mut self, change: &EpochChange) {
         let i = change.next.saturating_sub(1);
         self.pass(&change.stream, Mark { epoch: change.to, i, leaf: None });
     }
@@ -57,7 +57,7 @@ impl Progress {
 
     /// A message with a good signature was refused: its position is used up. It is written down if it may be
     /// accepted later.
-    pub(crate) fn refused(&mut self, position: &Position, curable: Option<Refused>) {
+    pub fn refused(&mut self, position: &Position, curable: Option<Refused>) {
         if self.cures.refused(position) {
             match curable {
                 Some(refused) => self.refusals.push(refused),
@@ -77,21 +77,21 @@ impl Progress {
 
     /// A message was refused whose signature nobody can check here. That is written down for people: nothing
     /// moves by it, and its stream brings it when its key has come.
-    pub(crate) fn unknown(&mut self, refused: Refused) {
+    pub fn unknown(&mut self, refused: Refused) {
         if self.cures.note(&refused.position.stream) && self.refusals.len() < REFUSALS_WAITING_MAX {
             self.refusals.push(refused);
         }
     }
 
     /// How far a stream is, as its heartbeat says.
-    pub(crate) fn head(&mut self, stream: &StreamName, epoch: Epoch, last: u64) {
+    pub fn head(&mut self, stream: &StreamName, epoch: Epoch, last: u64) {
         if let Some(at) = self.by_name.get(stream) {
             self.tracks[*at].head(epoch, last);
         }
     }
 
     /// Gives a ticket for a failed message whose time has come, unless it is in the consumer's hands.
-    pub(crate) fn again(&mut self, position: &Position, bytes: usize) -> Option<Ticket> {
+    pub fn again(&mut self, position: &Position, bytes: usize) -> Option<Ticket> {
         // They have room of their own: while the store lacks room for more of them, these go on.
         if self.again.contains_key(position) || self.again.len() >= FAILURES_PAGE_MAX {
             return None;
@@ -103,23 +103,23 @@ impl Progress {
     }
 
     /// A failed message is no message any more, or is refused by now: it is struck out.
-    pub(crate) fn void(&mut self, position: &Position, curable: Option<Refused>) {
+    pub fn void(&mut self, position: &Position, curable: Option<Refused>) {
         self.refusals.extend(curable);
         self.succeeded.push(position.clone());
     }
 
     /// Takes what the store keeps of refused messages, of which some may be cured by now.
-    pub(crate) fn curable(&mut self, refusals: Vec<Refusal>, knows: impl Fn(&Refused) -> bool) {
+    pub fn curable(&mut self, refusals: Vec<Refusal>, knows: impl Fn(&Refused) -> bool) {
         self.cured.extend(self.cures.fill(refusals, knows));
     }
 
     /// Which refused messages are to be fetched now.
-    pub(crate) fn fetches(&mut self, now: u64) -> Vec<Position> {
+    pub fn fetches(&mut self, now: u64) -> Vec<Position> {
         self.cures.fetches(now)
     }
 
     /// Which cursors publishers are to be told now: from time to time, few at once.
-    pub(crate) fn tells(&mut self, now: u64) -> Vec<Position> {
+    pub fn tells(&mut self, now: u64) -> Vec<Position> {
         if now < self.told.saturating_add(TELL_MS) {
             return Vec::new();
         }
@@ -140,7 +140,7 @@ impl Progress {
 
     /// Gives a ticket for a message that was refused before, and came now. `bytes` is nothing for one that is
     /// not wanted.
-    pub(crate) fn late(&mut self, position: &Position, bytes: Option<usize>) -> Option<Ticket> {
+    pub fn late(&mut self, position: &Position, bytes: Option<usize>) -> Option<Ticket> {
         if !self.cures.came(position) {
             return None;
         }
@@ -153,7 +153,7 @@ impl Progress {
     }
 
     /// Nobody has a message that was refused before.
-    pub(crate) fn unfetched(&mut self, position: &Position) {
+    pub fn unfetched(&mut self, position: &Position) {
         if self.cures.came(position) {
             self.cured.push(position.clone());
         }

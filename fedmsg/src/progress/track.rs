@@ -7,6 +7,7 @@ use crate::consumer::Position;
 use crate::envelope::Epoch;
 use crate::identity::StreamName;
 use crate::open::Place;
+use crate::planted::bug;
 
 /// Positions beyond a hole that refused messages used up; further ones are passed by the next message.
 const USED_UP_MAX: usize = 64;
@@ -106,7 +107,8 @@ impl Track {
 
     /// All up to here is done.
     pub(super) fn cursor(&self) -> Option<Mark> {
-        self.open.values().next().copied().or(self.seen)
+        let first = self.open.values().next().filter(|_| !bug("cursor-before-effect"));
+        first.copied().or(self.seen)
     }
 
     /// The cursor, where the store has another one.

@@ -10,16 +10,16 @@ use crate::timestamp::Timestamp;
 
 /// A failure that is to be written down.
 #[derive(Clone, Debug)]
-pub(crate) struct Failing {
+pub struct Failing {
     /// The message, and what happened.
-    pub(crate) failure: Failure,
+    pub failure: Failure,
     /// When it failed.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// One call to a store.
 #[derive(Clone, Debug)]
-pub(crate) enum Write {
+pub enum Write {
     /// Write refusals down.
     Refuse(Vec<Refused>),
     /// Keep a failed message: to be tried again then, or given up.
@@ -34,7 +34,7 @@ pub(crate) enum Write {
 
 impl Write {
     /// Makes the call; says how many refusals found no room.
-    pub(crate) fn make(
+    pub fn make(
         &self,
         store: &mut dyn CursorStore,
         fence: &Fence,
@@ -64,14 +64,14 @@ impl Write {
 
 /// Cursors to be moved, and of which streams they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Moves {
-    pub(crate) cursors: Vec<Advance>,
+pub struct Moves {
+    pub cursors: Vec<Advance>,
     tracks: Vec<(usize, Mark)>,
 }
 
 /// What is written in one go: everything that was answered when it began.
 #[derive(Debug)]
-pub(crate) struct Round {
+pub struct Round {
     answers: u64,
     failing: VecDeque<Ticket>,
     /// Streams whose cursors are still to be moved; nothing before their turn.
@@ -80,7 +80,7 @@ pub(crate) struct Round {
 
 impl Moves {
     /// The same in two calls; one cursor alone comes back.
-    pub(crate) fn halves(mut self) -> Result<[Moves; 2], Moves> {
+    pub fn halves(mut self) -> Result<[Moves; 2], Moves> {
         if self.cursors.len() < 2 {
             return Err(self);
         }
@@ -92,13 +92,13 @@ impl Moves {
 
 impl Progress {
     /// Begins to write down what was answered so far.
-    pub(crate) fn round(&mut self) -> Round {
+    pub fn round(&mut self) -> Round {
         let failing = self.failing.keys().copied().collect();
         Round { answers: self.answers, failing, moving: None }
     }
 
     /// Whether there is something to write.
-    pub(crate) fn has_writes(&self, now: u64) -> bool {
+    pub fn has_writes(&self, now: u64) -> bool {
         let nothing = self.refusals.is_empty()
             && self.failing.is_empty()
             && self.cured.is_empty()
@@ -114,13 +114,13 @@ impl Progress {
     }
 
     /// Has cursors that went along by themselves written at once: nothing more will come.
-    pub(crate) fn settle_idle(&mut self) {
+    pub fn settle_idle(&mut self) {
         self.dirty.append(&mut self.idle);
     }
 
     /// The next call to the store; nothing when the round is over. What is given out has to come back by
     /// [`done`](Progress::done) or [`undone`](Progress::undone).
-    pub(crate) fn next_write(&mut self, round: &mut Round, now: u64) -> Option<Write> {
+    pub fn next_write(&mut self, round: &mut Round, now: u64) -> Option<Write> {
         if !self.refusals.is_empty() {
             return Some(Write::Refuse(batch(&mut self.refusals)));
         }
@@ -165,7 +165,7 @@ impl Progress {
     }
 
     /// A call succeeded.
-    pub(crate) fn done(&mut self, write: Write) {
+    pub fn done(&mut self, write: Write) {
         match write {
             Write::Refuse(refused) => self.counts.refused += refused.len() as u64,
             Write::Fail { ticket, failing, next_at } => {
@@ -201,20 +201,20 @@ impl Progress {
     }
 
     /// So many of the refusals that were written found no room.
-    pub(crate) fn no_room_for_refusals(&mut self, count: usize) {
+    pub fn no_room_for_refusals(&mut self, count: usize) {
         self.counts.refused = self.counts.refused.saturating_sub(count as u64);
         self.counts.refusals_dropped += count as u64;
     }
 
     /// The store has no room for the cursors of these streams: they are not written any more.
-    pub(crate) fn no_room_for_cursor(&mut self, moves: &Moves) {
+    pub fn no_room_for_cursor(&mut self, moves: &Moves) {
         for (at, _) in &moves.tracks {
             self.tracks[*at].no_cursor();
         }
     }
 
     /// A call failed, and is to be made again with a later round.
-    pub(crate) fn undone(&mut self, write: Write) {
+    pub fn undone(&mut self, write: Write) {
         match write {
             Write::Refuse(refused) => put_back(&mut self.refusals, refused),
             Write::Fail { .. } => {}
@@ -225,19 +225,19 @@ impl Progress {
     }
 
     /// The store has no room for another failed message: nothing new is handed out until it has.
-    pub(crate) fn store_is_full(&mut self) {
+    pub fn store_is_full(&mut self) {
         self.full = true;
     }
 
     /// The round is over: everything of it is in the store, except for failures that found no room.
-    pub(crate) fn round_done(&mut self, round: &Round) {
+    pub fn round_done(&mut self, round: &Round) {
         self.writing = 0;
         let waiting = self.failing.values().map(|(answer, _)| answer - 1).min();
         self.written = self.written.max(waiting.unwrap_or(u64::MAX).min(round.answers));
     }
 
     /// The round has failed.
-    pub(crate) fn round_failed(&mut self, round: Round) {
+    pub fn round_failed(&mut self, round: Round) {
         self.dirty.extend(round.moving.unwrap_or_default());
         self.unwritten += std::mem::take(&mut self.writing);
     }

@@ -8,13 +8,12 @@ use fedmsg::merkle::Leaf;
 
 use super::{Fate, Position, Readable, Verdict, name};
 use crate::cast::WORKERS;
-use crate::reader::Cursor;
 
 /// The account of a reader.
 #[derive(Debug)]
 pub(super) struct Account {
     durable: bool,
-    cursors: [Option<Cursor>; WORKERS],
+    cursors: [Option<(Epoch, u64)>; WORKERS],
     /// Where this life is with each stream.
     last: [Option<Last>; WORKERS],
     /// Where each stream was taken up by the last life that had no cursor for it.
@@ -59,7 +58,7 @@ impl Account {
         }
     }
 
-    pub(super) fn begin_life(&mut self, cursors: [Option<Cursor>; WORKERS]) {
+    pub(super) fn begin_life(&mut self, cursors: [Option<(Epoch, u64)>; WORKERS]) {
         (self.cursors, self.last) = (cursors, [None; WORKERS]);
         if !self.durable {
             *self = Account { cursors, ..Account::new(false) };
@@ -84,7 +83,9 @@ impl Account {
             return Err(format!("{} is not linked to the message before it", name(position)));
         }
         self.last[worker] = Some(Last { epoch, i, leaf: Some(leaf) });
-        self.delivered.entry(position).or_default().push(leaf);
+        if !self.durable {
+            self.handled(position, leaf);
+        }
         Ok(())
     }
 
@@ -97,7 +98,8 @@ impl Account {
         self.rejected.contains(&position) || self.lost.iter().any(covers)
     }
 
-    pub(super) fn late(&mut self, position: Position, leaf: Leaf) {
+    /// A consumer is done with a message.
+    pub(super) fn handled(&mut self, position: Position, leaf: Leaf) {
         self.delivered.entry(position).or_default().push(leaf);
     }
 
@@ -134,8 +136,7 @@ impl Account {
         match (self.last[worker], from) {
             (None, None) => {
                 let at = name((worker, *to, *next));
-                let is_saved = |cursor: &Cursor| (cursor.epoch, cursor.next) == (*to, *next);
-                if self.cursors[worker].is_some_and(|cursor| !is_saved(&cursor)) {
+                if self.cursors[worker].is_some_and(|cursor| cursor != (*to, *next)) {
                     return Err(format!("the stream is taken up with {at}, not at the cursor"));
                 }
                 if self.cursors[worker].is_none() {

@@ -8,17 +8,19 @@ use fedmsg::frames::{Answer, ErrorCode, Reply, Request};
 use super::hosts::readable;
 use super::{Happening, World};
 use crate::cast::{Cast, HOSTS, Known, WORKERS, host_of};
-use crate::plan::{Lie, chance};
+use crate::plan::Lie;
+use crate::reader::Turn;
 
 impl World {
     pub(super) fn start_reader(&mut self, reader: usize) {
         if self.readers[reader].is_up() {
             return;
         }
-        let cursors = std::array::from_fn(|worker| self.readers[reader].cursor(worker));
+        let cursors = self.readers[reader].cursors();
         self.checker.started(reader, cursors);
         let (replay, seed) = (self.replay(), self.random.u64(..));
-        self.readers[reader].start(&replay, seed, self.now);
+        let wall = self.wall(self.reader_clocks[reader]);
+        self.readers[reader].start(&replay, seed, self.now, wall);
         self.trace.note(self.now, &[20, reader as u64], || format!("reader {reader} starts"));
         for worker in 0..WORKERS {
             self.reconnect(worker, reader);
@@ -112,13 +114,18 @@ impl World {
         if running.life != life || running.turn_at != self.now || !running.is_up() {
             return;
         }
-        let (asks, events) = running.turn(self.now, wall);
+        let Turn { asks, events, handled } = running.turn(self.now, wall, &mut self.random);
         let next = running.turn_at;
         for event in &events {
             self.told(reader, event);
         }
-        if chance(&mut self.random, 500) {
-            self.readers[reader].save();
+        for message in &handled {
+            self.counts.handled += 1;
+            self.checker.handled(reader, message);
+            let worker = Cast::get().worker_of(message.stream()).map_or(0, |worker| worker as u64);
+            self.trace.note(self.now, &[26, reader as u64, worker, message.i()], || {
+                format!("reader {reader} has handled {} number {}", message.stream(), message.i())
+            });
         }
         for (holder, frames) in asks {
             self.ask(reader, holder, frames);
