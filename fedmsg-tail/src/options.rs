@@ -113,7 +113,7 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", value_parser = fedmsg_tool::duration::parse, help_heading = "When to stop")]
     pub timeout: Option<Duration>,
 
-    /// Exit code 3 when a gap, a fork or a rejection was seen
+    /// Exit code 3 when a loss, a fork or a rejection was seen
     #[arg(long, help_heading = "When to stop")]
     pub strict: bool,
 
