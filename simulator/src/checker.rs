@@ -6,7 +6,7 @@ mod account;
 use std::collections::BTreeMap;
 
 use fedmsg::envelope::Epoch;
-use fedmsg::event::{Event, LostReason, Message};
+use fedmsg::event::{Event, Fork, LostReason, Message};
 use fedmsg::merkle::Leaf;
 use fedmsg::rejection::Rejection;
 
@@ -112,71 +112,67 @@ impl Checker {
         readable: &mut Readable<'_>,
         counts: &mut Counts,
     ) -> Verdict {
-        let stream = event.stream().and_then(|stream| Cast::get().worker_of(stream));
-        let said = |verdict: Verdict| verdict.map_err(|why| format!("reader {reader}: {why}"));
-        match (event, stream) {
-            (Event::Message(message), Some(worker)) => {
-                counts.delivered += 1;
-                counts.repaired += u64::from(message.replayed);
-                let place = message.place();
-                let position = (worker, place.epoch, place.i);
-                said(self.is_sealed(position, place.leaf))?;
-                said(self.readers[reader].message(position, place.leaf, place.prev))
-            }
+        let worker = event.stream().and_then(|stream| Cast::get().worker_of(stream));
+        counts.told(event);
+        let verdict = match (event, worker) {
+            (Event::Message(message), Some(worker)) => self.message(reader, worker, message),
             (Event::Late(message), Some(worker)) => {
-                counts.late += 1;
                 let position = (worker, message.epoch(), message.i());
-                said(self.is_sealed(position, message.place().leaf))
+                self.is_sealed(position, message.place().leaf)
             }
             (Event::Unfetched(gone), Some(worker)) => {
-                let position = (worker, gone.epoch, gone.i);
-                let fate = self.fates[worker];
-                if !fate.unheld && !fate.set_back && readable(position).is_some() {
-                    return said(Err(format!("{} is to be had", name(position))));
-                }
-                self.readers[reader].unfetched(position);
-                Ok(())
+                self.unfetched(reader, (worker, gone.epoch, gone.i), readable)
             }
             (Event::Lost(lost), Some(worker)) => {
-                counts.lost += lost.count();
-                let span = (lost.from, lost.to);
-                let honest = self.is_lost(worker, lost.epoch, span, lost.reason, readable);
-                said(honest)?;
-                said(self.readers[reader].lost(worker, lost.epoch, span))
+                let (epoch, span) = (lost.epoch, (lost.from, lost.to));
+                let honest = self.is_lost(worker, epoch, span, lost.reason, readable);
+                honest.and_then(|()| self.readers[reader].lost(worker, epoch, span))
             }
-            (Event::Epoch(change), Some(worker)) => {
-                counts.epochs += 1;
-                said(self.readers[reader].epoch(worker, change))
-            }
-            (Event::Fork(fork), Some(worker)) => {
-                counts.forks += 1;
-                let position = (worker, fork.epoch, fork.i);
-                if !self.fates[worker].set_back {
-                    let text = format!("{} is said to be forked ({})", name(position), fork.kind);
-                    return said(Err(text));
-                }
-                self.readers[reader].forked(worker, fork.epoch);
-                Ok(())
-            }
+            (Event::Epoch(change), Some(worker)) => self.readers[reader].epoch(worker, change),
+            (Event::Fork(fork), Some(worker)) => self.forked(reader, worker, fork),
             (Event::Stale(message), Some(worker)) => {
-                counts.stale += 1;
                 self.readers[reader].stale((worker, message.epoch(), message.i()));
                 Ok(())
             }
-            (Event::Stalled(_), _) => {
-                counts.stalled += 1;
-                Ok(())
-            }
             (Event::Rejected(rejected), worker) => {
-                counts.rejected += 1;
                 let position = worker.zip(rejected.position);
                 let position = position.map(|(worker, (epoch, i))| (worker, epoch, i));
-                said(self.may_reject(rejected.reason, position))?;
                 position.into_iter().for_each(|at| self.readers[reader].rejected(at));
-                Ok(())
+                self.may_reject(rejected.reason, position)
             }
             _ => Ok(()),
+        };
+        verdict.map_err(|why| format!("reader {reader}: {why}"))
+    }
+
+    fn message(&mut self, reader: usize, worker: usize, message: &Message) -> Verdict {
+        let place = message.place();
+        let position = (worker, place.epoch, place.i);
+        self.is_sealed(position, place.leaf)?;
+        self.readers[reader].message(position, place.leaf, place.prev)
+    }
+
+    fn unfetched(
+        &mut self,
+        reader: usize,
+        position: Position,
+        readable: &mut Readable<'_>,
+    ) -> Verdict {
+        let fate = self.fates[position.0];
+        if !fate.unheld && !fate.set_back && readable(position).is_some() {
+            return Err(format!("{} is to be had", name(position)));
         }
+        self.readers[reader].unfetched(position);
+        Ok(())
+    }
+
+    fn forked(&mut self, reader: usize, worker: usize, fork: &Fork) -> Verdict {
+        if !self.fates[worker].set_back {
+            let at = name((worker, fork.epoch, fork.i));
+            return Err(format!("{at} is said to be forked ({})", fork.kind));
+        }
+        self.readers[reader].forked(worker, fork.epoch);
+        Ok(())
     }
 
     fn is_sealed(&self, position: Position, leaf: Leaf) -> Verdict {

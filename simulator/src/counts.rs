@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use fedmsg::event::Event;
+
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// How often what happened.
@@ -85,6 +87,26 @@ counts! {
     stale,
     /// Times that a stream was said to stand still.
     stalled,
+}
+
+impl Counts {
+    /// A reader was told something.
+    pub fn told(&mut self, event: &Event) {
+        match event {
+            Event::Message(message) => {
+                self.delivered += 1;
+                self.repaired += u64::from(message.replayed);
+            }
+            Event::Late(_) => self.late += 1,
+            Event::Lost(lost) => self.lost += lost.count(),
+            Event::Epoch(_) => self.epochs += 1,
+            Event::Fork(_) => self.forks += 1,
+            Event::Stale(_) => self.stale += 1,
+            Event::Stalled(_) => self.stalled += 1,
+            Event::Rejected(_) => self.rejected += 1,
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Counts {

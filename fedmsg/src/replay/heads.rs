@@ -27,6 +27,9 @@ pub(super) struct Heads {
     knows_all: bool,
 }
 
+/// The newest epoch and last number of a stream, if it has any; nothing when it cannot be read now.
+pub(super) type Looked = Option<Option<(Epoch, u64)>>;
+
 /// A stream: by which sight of its folder it is known, and how far it is.
 struct Head {
     sight: u64,
@@ -42,7 +45,7 @@ impl Heads {
     pub(super) fn look(
         &mut self,
         now: impl Fn() -> u64,
-        newest: impl FnMut(&StreamName) -> Option<(Epoch, u64)>,
+        newest: impl FnMut(&StreamName) -> Looked,
     ) -> Vec<Spot> {
         let start = now();
         if start >= self.look_at {
@@ -66,7 +69,7 @@ impl Heads {
     }
 
     /// Looks at what changed, up to a bound; says whether that was all.
-    fn look_again(&mut self, mut newest: impl FnMut(&StreamName) -> Option<(Epoch, u64)>) -> bool {
+    fn look_again(&mut self, mut newest: impl FnMut(&StreamName) -> Looked) -> bool {
         let streams = self.list();
         let mut before = std::mem::take(&mut self.known);
         let mut looks = 0;
@@ -81,8 +84,10 @@ impl Heads {
                 continue;
             }
             looks += 1;
-            let newest = newest(&stream);
-            self.known.insert(stream, Head { sight, newest });
+            // What cannot be read now is looked at again.
+            if let Some(newest) = newest(&stream) {
+                self.known.insert(stream, Head { sight, newest });
+            }
         }
         looks <= SHELF_LOOKS_MAX
     }
@@ -123,4 +128,24 @@ fn sight(disk: &dyn Disk, journal: &Path) -> io::Result<u64> {
         disk.open(&journal.join(newest), Access::Read)?.len()?.hash(&mut hash);
     }
     Ok(hash.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MemoryDisk;
+
+    #[test]
+    fn a_journal_that_could_not_be_read_once_is_looked_at_again() {
+        let disk = MemoryDisk::new();
+        let path = Path::new("/state/streams/a.b/0/journal/x.seg");
+        disk.set_content(path, b"something".to_vec());
+        let mut heads = Heads::new(Arc::new(disk), "/state/streams".into());
+        let end = (Epoch::new(uuid::Uuid::from_u128(1)), 7);
+        assert_eq!(heads.look(|| 0, |_| None), []);
+        let spots = heads.look(|| 10_000, |_| Some(Some(end)));
+        assert_eq!(spots.iter().map(|spot| (spot.epoch, spot.i)).collect::<Vec<_>>(), [end]);
+        let known = heads.look(|| 20_000, |_| unreachable!("nothing has changed"));
+        assert_eq!(known, spots);
+    }
 }

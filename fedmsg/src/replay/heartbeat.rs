@@ -26,8 +26,9 @@ pub struct SaveError {
 /// Puts a heartbeat in the place of the one before, in the folder of a slot. A reader finds the old or the
 /// new one.
 ///
-/// Nothing is synced: after a power cut there may be an older one or none, and readers need it only to know
-/// sooner how far the stream is. Fails for a heartbeat of more than 64 KiB.
+/// It is synced before it gets its name: after a power cut there may be an older one or none, which readers
+/// need only to know sooner how far the stream is, but never half of one, for which they would blame whoever
+/// shows it. Fails for a heartbeat of more than 64 KiB.
 pub fn save_heartbeat(disk: &dyn Disk, slot: &Path, heartbeat: &Wire) -> Result<(), SaveError> {
     let (path, new) = (slot.join(FILE), slot.join(NEW));
     let save = || {
@@ -47,6 +48,7 @@ pub fn save_heartbeat(disk: &dyn Disk, slot: &Path, heartbeat: &Wire) -> Result<
                 taken => done += taken,
             }
         }
+        file.sync()?;
         disk.rename(&new, &path)
     };
     save().map_err(|error| SaveError { path: path.clone(), error })
@@ -118,6 +120,25 @@ mod tests {
             Some(heartbeat(2)),
             "the one before is still there"
         );
+    }
+
+    #[test]
+    fn a_power_cut_leaves_a_whole_heartbeat_or_none() {
+        let slot = Path::new("/state/streams/a.b/0");
+        let long =
+            |n| Wire { envelope: format!("{{\"i\":{}}}", "9".repeat(n)).into(), ..heartbeat(1) };
+        for (call, seed) in (0..12).flat_map(|call| (0..20).map(move |seed| (call, seed))) {
+            let disk = MemoryDisk::new();
+            save_heartbeat(&disk, slot, &long(3_000)).expect("saved");
+            let kind = crate::testing::FaultKind::Crash;
+            let call = disk.calls() + call;
+            disk.fail(Some(crate::testing::DiskFault { call, kind, for_ever: true }));
+            save_heartbeat(&disk, slot, &long(2_000)).ok();
+            disk.restart(seed);
+            let now = load_heartbeat(&disk, slot);
+            let whole = [None, Some(long(3_000)), Some(long(2_000))].contains(&now);
+            assert!(whole, "call {call}, seed {seed}");
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Shelf {
                 return None;
             }
             let ranges = self.with(stream, |reader| reader.ranges()).ok()?;
-            ranges.last().map(|range| (range.epoch, range.last))
+            Some(ranges.last().map(|range| (range.epoch, range.last)))
         });
         all.retain(|spot| !live.contains_key(&spot.stream));
         all.extend(live.into_iter().filter_map(|(stream, live)| {

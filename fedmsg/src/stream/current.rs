@@ -14,7 +14,6 @@ use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::planted::bug;
 use crate::record::{Heartbeat, State};
-use crate::timestamp::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Current {
@@ -24,8 +23,6 @@ pub(super) struct Current {
     leaf: Option<Leaf>,
     genesis: Option<Leaf>,
     newest: Newest,
-    /// The time of a heartbeat that showed less than we have.
-    behind: Option<Timestamp>,
     pub(super) held: Held,
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
@@ -71,7 +68,6 @@ impl Current {
             leaf: base.leaf,
             genesis: base.genesis,
             newest: Newest::new(base.time, now),
-            behind: None,
             held: Held::default(),
             ahead: None,
             recent: VecDeque::new(),
@@ -189,7 +185,7 @@ impl Current {
 
     /// The position is behind this number.
     fn move_to(&mut self, i: u64, leaf: Option<Leaf>) {
-        (self.next, self.leaf, self.behind) = (i + 1, leaf, None);
+        (self.next, self.leaf) = (i + 1, leaf);
         if let Some(leaf) = leaf {
             self.remember(i, leaf);
         }
@@ -214,7 +210,7 @@ impl Current {
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
             let is_behind = self.newest.is_before(message, now) && beat.state == State::Open;
-            if is_behind && self.is_sure(message) {
+            if is_behind && self.newest.is_sure(message) {
                 let leaves = (self.leaf, beat.head);
                 self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
                 self.show(name, now, sink);
@@ -223,19 +219,10 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.newest.is(message);
-        self.behind = None;
         self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
-    }
-
-    /// Whether a heartbeat that shows less than we have shows that the publisher was set back. One that was
-    /// asked for may have been overtaken by messages, and its time says little when the publisher's clock was
-    /// set back meanwhile: then there must be a second one.
-    fn is_sure(&mut self, message: &Message) -> bool {
-        let before = self.behind.replace(message.timestamp());
-        !message.replayed || before.is_some_and(|before| message.timestamp() > before)
     }
 
     /// Takes a heartbeat of an epoch before this one: a late one, or a publisher that was set back behind the

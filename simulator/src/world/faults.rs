@@ -11,7 +11,7 @@ use fedmsg::testing::{DiskFault, FaultKind, MemoryDisk};
 use super::readers::changed;
 use super::{Happening, World};
 use crate::cast::{Cast, HOSTS, Known, WORKERS, host_of, workers_of};
-use crate::plan::{Attack, Fault};
+use crate::plan::{Attack, Fault, Lie};
 
 impl World {
     pub(super) fn fault(&mut self, fault: Fault) {
@@ -33,25 +33,8 @@ impl World {
             Fault::Stop { worker, down } => self.stop(worker, down),
             Fault::Rotate { worker, down } => self.rotate(worker, down),
             Fault::Retire { worker } => self.retire(worker),
-            Fault::DiskError { host, calls, kind, lasts } => {
-                let kind = [FaultKind::Io, FaultKind::Io, FaultKind::ShortWrite][usize::from(kind)];
-                self.counts.disk_errors += 1;
-                self.fail(host, calls, kind, lasts > 0);
-                self.schedule(self.now + lasts.max(1_000), Happening::DiskWell(host));
-            }
-            Fault::DiskFull { host, room, lasts } => {
-                self.counts.full_disks += 1;
-                let used: u64 = self.hosts[host].disk.files().iter().map(|(_, bytes)| bytes).sum();
-                self.hosts[host].disk.set_capacity(Some(used + room));
-                self.schedule(self.now + lasts, Happening::DiskWell(host));
-            }
-            Fault::Partition { host, reader, way, lasts } => {
-                self.counts.partitions += 1;
-                self.network.cut(host, reader, way, self.now + lasts);
-                for worker in workers_of(host) {
-                    let at = self.now + lasts + self.random.u64(1..400);
-                    self.schedule(at, Happening::Connect { worker, reader });
-                }
+            Fault::DiskError { .. } | Fault::DiskFull { .. } | Fault::Partition { .. } => {
+                self.passing_fault(fault);
             }
             Fault::KillReader { reader, down } => self.kill_reader(reader, down),
             Fault::HostClock { host, by } => {
@@ -73,19 +56,49 @@ impl World {
                     self.put_back(host, saved.copy(), down);
                 }
             }
-            Fault::Lie { worker, lie, lasts } => {
-                // One holder is honest: what all of them deny is lost, whatever the truth is.
-                let mut others = workers_of(host_of(worker)).filter(|other| *other != worker);
-                if others.any(|other| self.processes[other].has_lied) {
-                    return;
-                }
-                self.processes[worker].has_lied = true;
-                self.counts.liars += 1;
-                self.processes[worker].lie = Some(lie);
-                self.schedule(self.now + lasts, Happening::Honest(worker));
-            }
+            Fault::Lie { worker, lie, lasts } => self.lie(worker, lie, lasts),
             Fault::Attack { reader, attack } => self.attack(reader, attack),
         }
+    }
+
+    /// Something goes wrong that is over after a while.
+    fn passing_fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::DiskError { host, calls, kind, lasts } => {
+                let kind = [FaultKind::Io, FaultKind::Io, FaultKind::ShortWrite][usize::from(kind)];
+                self.counts.disk_errors += 1;
+                self.fail(host, calls, kind, lasts > 0);
+                self.schedule(self.now + lasts.max(1_000), Happening::DiskWell(host));
+            }
+            Fault::DiskFull { host, room, lasts } => {
+                self.counts.full_disks += 1;
+                let used: u64 = self.hosts[host].disk.files().iter().map(|(_, bytes)| bytes).sum();
+                self.hosts[host].disk.set_capacity(Some(used + room));
+                self.schedule(self.now + lasts, Happening::DiskWell(host));
+            }
+            Fault::Partition { host, reader, way, lasts } => {
+                self.counts.partitions += 1;
+                self.network.cut(host, reader, way, self.now + lasts);
+                for worker in workers_of(host) {
+                    let at = self.now + lasts + self.random.u64(1..400);
+                    self.schedule(at, Happening::Connect { worker, reader });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A holder begins to lie.
+    fn lie(&mut self, worker: usize, lie: Lie, lasts: u64) {
+        // One holder is honest: what all of them deny is lost, whatever the truth is.
+        let mut others = workers_of(host_of(worker)).filter(|other| *other != worker);
+        if others.any(|other| self.processes[other].has_lied) {
+            return;
+        }
+        self.processes[worker].has_lied = true;
+        self.counts.liars += 1;
+        self.processes[worker].lie = Some(lie);
+        self.schedule(self.now + lasts, Happening::Honest(worker));
     }
 
     /// A call of a disk fails, counted from now on.

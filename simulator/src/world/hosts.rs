@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use fedmsg::envelope::Wire;
+use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::journal::{Body, Reader as JournalReader};
 use fedmsg::merkle::Leaf;
-use fedmsg::seal::{Draft, check};
+use fedmsg::seal::{Draft, Sealed, check};
 use fedmsg::testing::MemoryDisk;
 
 use super::{Happening, World};
@@ -140,27 +140,11 @@ impl World {
         self.do_of(worker, epoch, deeds);
     }
 
-    pub(super) fn do_of(
-        &mut self,
-        worker: usize,
-        epoch: fedmsg::envelope::Epoch,
-        deeds: Vec<Deed>,
-    ) {
+    pub(super) fn do_of(&mut self, worker: usize, epoch: Epoch, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
                 Deed::Sealed(sealed) => self.checker.sealed((worker, epoch, sealed.i), sealed.leaf),
-                Deed::Shown(sealed) => {
-                    if let Some((shows, _)) = &mut self.processes[worker].doom {
-                        *shows = shows.saturating_sub(1);
-                    }
-                    let verdict = self.checker.shown((worker, epoch, sealed.i), sealed.leaf);
-                    self.wrong(verdict);
-                    let numbers = [3, worker as u64, sealed.i, World::leaf_number(&sealed.leaf)];
-                    self.trace.note(self.now, &numbers, || {
-                        format!("{} shows {}", Cast::get().stream(worker), sealed.i)
-                    });
-                    self.send(worker, &sealed.wire);
-                }
+                Deed::Shown(sealed) => self.shown(worker, epoch, &sealed),
                 Deed::Said { last, head } => {
                     let numbers = [4, worker as u64, last];
                     self.trace.note(self.now, &numbers, || {
@@ -191,6 +175,19 @@ impl World {
                 }
             }
         }
+    }
+
+    fn shown(&mut self, worker: usize, epoch: Epoch, sealed: &Sealed) {
+        if let Some((shows, _)) = &mut self.processes[worker].doom {
+            *shows = shows.saturating_sub(1);
+        }
+        let verdict = self.checker.shown((worker, epoch, sealed.i), sealed.leaf);
+        self.wrong(verdict);
+        let numbers = [3, worker as u64, sealed.i, World::leaf_number(&sealed.leaf)];
+        self.trace.note(self.now, &numbers, || {
+            format!("{} shows {}", Cast::get().stream(worker), sealed.i)
+        });
+        self.send(worker, &sealed.wire);
     }
 
     /// Sends frames to every reader that is connected.
