@@ -207,7 +207,9 @@ impl Account {
             let held_back = self.forked.iter().any(|(w, forked)| *w == worker && *forked >= epoch);
             let stale = self.stale.contains(&position);
             let told = before || held_back || stale || self.unproven[worker] || fate.unheld;
-            return told || readable(position) != Some(leaf);
+            // One number cannot be two messages: the one of the earlier life was handled.
+            let taken = self.delivered.contains_key(&position);
+            return told || taken || readable(position) != Some(leaf);
         }
         // Nothing shows what stood behind the last number that is there.
         let last = self.last[worker].is_none_or(|last| (last.epoch, last.i) < (epoch, i));

@@ -40,6 +40,7 @@ impl World {
             Fault::HostClock { host, by } => {
                 self.counts.clock_jumps += 1;
                 self.hosts[host].clock += by;
+                self.hosts[host].clock_was_set_back |= by < 0;
             }
             Fault::ReaderClock { reader, by } => {
                 self.counts.clock_jumps += 1;
@@ -191,6 +192,8 @@ impl World {
                 wire.topic = b"org.example.dev.bodhi.other.event".as_slice().into()
             }
             Attack::Misplaced => host = (host + 1) % HOSTS,
+            // What is old must look old: else it cannot be told from a publisher that was set back.
+            Attack::Again if self.hosts[host].clock_was_set_back => return,
             Attack::Again => {}
             Attack::Stranger => wire = self.forged(worker, Cast::get().stranger.clone()),
             Attack::Neighbour => {

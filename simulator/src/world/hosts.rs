@@ -20,6 +20,8 @@ pub(super) struct Host {
     pub(super) is_down: bool,
     /// How wrong its clock is, in milliseconds.
     pub(super) clock: i64,
+    /// It was set back once: what was said before then looks newer than what is said now.
+    pub(super) clock_was_set_back: bool,
     pub(super) saved: Option<MemoryDisk>,
     /// How long it will be down after a power cut that waits for a call of the disk.
     pub(super) doom: Option<u64>,
