@@ -177,6 +177,10 @@ impl Plan {
         if self.faults.iter().any(|(_, fault)| set_back(fault)) {
             self.faults.retain(|(_, fault)| !matches!(fault, Fault::HostClock { .. }));
         }
+        // Of the last append only its own writer knows what damage took away: nobody else stands in for a liar.
+        if self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Damage { .. })) {
+            self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. }));
+        }
         // What is restored was saved before.
         let restored = self.faults.iter().filter_map(|(at, fault)| match fault {
             Fault::Restore { host, .. } => {
