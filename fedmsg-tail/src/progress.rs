@@ -87,7 +87,8 @@ impl Following {
         self.drawn = Some(now);
         self.seen = subscriber.past().or(self.seen);
         let past = self.seen.unwrap_or_default();
-        bar.set_length(self.read + past.left);
+        // A bar of nothing would be a full one.
+        bar.set_length((self.read + past.left).max(1));
         bar.set_position(self.read);
         let took = self.begun.map_or(Duration::ZERO, |begun| now.duration_since(begun));
         bar.set_message(words(past, self.read, took));
@@ -108,7 +109,8 @@ impl Drop for Following {
 
 /// What stands beside the bar.
 fn words(past: Past, read: u64, took: Duration) -> String {
-    if past.streams == 0 && read == 0 {
+    // Nothing is in order before everybody has said which streams there are.
+    if read == 0 {
         return "asking who keeps what".into();
     }
     if past.left == 0 && past.read < past.streams {
