@@ -4,6 +4,7 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod bench;
 mod chaos;
 mod cli;
 mod commands;
@@ -18,7 +19,6 @@ mod journal_cli;
 mod kills;
 mod options;
 mod partitions;
-mod proxy;
 mod publishing;
 mod relay;
 mod reload;

@@ -6,7 +6,6 @@ mod needs;
 pub mod netns;
 mod peer;
 mod program;
-pub mod proxy;
 mod rounds;
 pub mod trace;
 pub mod witness;
