@@ -9,6 +9,7 @@ mod program;
 pub mod proxy;
 mod rounds;
 pub mod trace;
+pub mod usage;
 pub mod witness;
 
 use std::time::Duration;
