@@ -12,6 +12,7 @@ mod consumer_cli;
 mod crash;
 mod full_disk;
 mod harness;
+mod herd;
 mod hostile;
 #[path = "../fedmsg/tests/independent/mod.rs"]
 mod independent;

@@ -8,6 +8,7 @@ mod peer;
 mod program;
 mod rounds;
 pub mod trace;
+pub mod usage;
 pub mod witness;
 
 use std::time::Duration;
