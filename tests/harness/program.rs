@@ -19,7 +19,8 @@ fn programs() -> &'static PathBuf {
         let programs = own.ancestors().nth(2).expect("TARGET/PROFILE/deps/main").to_owned();
         let target = programs.parent().expect("TARGET/PROFILE").to_owned();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--bins", "--example", "publisher"]);
+        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
+        cargo.args(["--example", "publisher", "--example", "consumer"]);
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);
         if programs.ends_with("release") {
             cargo.arg("--release");
@@ -77,6 +78,20 @@ impl Program {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => self.fail("a line, or the end"),
         }
+    }
+
+    /// The next line of stdout, if it comes within this time.
+    pub fn line_within(&mut self, time: Duration) -> Option<String> {
+        match self.out.recv_timeout(time) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => self.fail("a line, or silence"),
+        }
+    }
+
+    /// The lines of stdout that are there.
+    pub fn lines_now(&mut self) -> Vec<String> {
+        self.out.try_iter().collect()
     }
 
     /// The next line of stdout, as JSON.
