@@ -18,8 +18,8 @@ const BYTES: usize = 100;
 /// So many messages at most are asked of each publisher in a round.
 const MESSAGES_MAX: u64 = 60;
 /// So many lines at most, and so many milliseconds, are waited for before a kill.
-const LINES_MAX: u64 = 150;
-const WAIT_MS: u64 = 120;
+const LINES_MAX: u64 = 400;
+const WAIT_MS: u64 = 400;
 /// So long a consumer that has something to do is waited for, in most rounds.
 const FIRST: Duration = Duration::from_secs(2);
 /// Where a start is interrupted, so many microseconds.
