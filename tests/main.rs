@@ -9,6 +9,7 @@ mod chaos;
 mod cli;
 mod commands;
 mod consumer_cli;
+mod consumer_kills;
 mod crash;
 mod full_disk;
 mod harness;

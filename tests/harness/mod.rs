@@ -1,5 +1,6 @@
 //! What all tests need: programs, configuration folders, raw peers.
 
+pub mod effects;
 mod folder;
 pub mod kept;
 mod needs;
