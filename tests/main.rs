@@ -17,6 +17,7 @@ mod independent;
 mod journal_cli;
 mod kills;
 mod options;
+mod outbox;
 mod partitions;
 mod proxy;
 mod publishing;
