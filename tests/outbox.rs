@@ -178,8 +178,10 @@ fn no_command_loses_what_it_kept_and_nothing_is_delivered_twice() {
             None => relay = Some(bus.relay("relay.one")),
         }
         let numbers: Vec<u64> = (n..(n + 2 * AT_ONCE as u64).min(rounds.count)).collect();
-        let kills: Vec<Option<u64>> =
-            numbers.iter().map(|_| (rounds.chance(4) == 0).then(|| rounds.chance(60_000))).collect();
+        let kills: Vec<Option<u64>> = numbers
+            .iter()
+            .map(|_| (rounds.chance(4) == 0).then(|| rounds.chance(60_000)))
+            .collect();
         n += numbers.len() as u64;
         acknowledged.extend(commands(&bus, &numbers, &kills));
         rounds.progress(n, &format!("{} acknowledged", acknowledged.len()));
@@ -191,7 +193,8 @@ fn no_command_loses_what_it_kept_and_nothing_is_delivered_twice() {
     assert_eq!(pending(&bus), 0);
     // What is in the journal is what was published: all that was acknowledged is there, and nothing twice.
     let journal = kept(&journal(&bus));
-    let there: Vec<u64> = journal.values().map(|record| record.msg["n"].as_u64().expect("n")).collect();
+    let there: Vec<u64> =
+        journal.values().map(|record| record.msg["n"].as_u64().expect("n")).collect();
     let unique: BTreeSet<u64> = there.iter().copied().collect();
     assert_eq!(unique.len(), there.len(), "nothing is there twice");
     assert!(acknowledged.is_subset(&unique), "everything that was acknowledged is there");
@@ -233,7 +236,8 @@ fn commands(bus: &Bus, numbers: &[u64], kills: &[Option<u64>]) -> Vec<u64> {
 #[test]
 fn a_full_outbox_refuses_and_says_how_to_look_and_drop_makes_room() {
     let bus = bus();
-    fs::write(bus.path("etc/15-outbox.toml"), "[publisher]\noutbox_bytes = 4194304\n").expect("written");
+    fs::write(bus.path("etc/15-outbox.toml"), "[publisher]\noutbox_bytes = 4194304\n")
+        .expect("written");
     let body = json!({ "pad": "x".repeat(900_000) }).to_string();
     fs::write(bus.path("body"), body).expect("written");
     let fill = || {
@@ -265,7 +269,10 @@ fn a_full_outbox_refuses_and_says_how_to_look_and_drop_makes_room() {
     let count = kept.to_string();
     let (code, _, errors) = fedmsg(&bus, &["outbox", "drop", &stream, "--messages", &count]).end();
     assert_eq!(code, 0, "{errors:?}");
-    assert!(errors[0].starts_with(&format!("{kept} messages of {stream} were given up")), "{errors:?}");
+    assert!(
+        errors[0].starts_with(&format!("{kept} messages of {stream} were given up")),
+        "{errors:?}"
+    );
     assert_eq!(pending(&bus), 0);
     // What comes now is delivered, in a new epoch, and readers wait for nothing.
     let _relay = bus.relay("relay.one");
@@ -280,8 +287,11 @@ fn what_a_relay_refuses_is_told_and_does_not_block_what_follows() {
     let bus = bus();
     // The relay has other rules than this host.
     let other = bus.copy("other");
-    fs::write(other.join("30-deny.toml"), "[[deny]]\nservice = \"log\"\ntopics = [\"{prefix}.{env}.log.secret\"]\n")
-        .expect("written");
+    fs::write(
+        other.join("30-deny.toml"),
+        "[[deny]]\nservice = \"log\"\ntopics = [\"{prefix}.{env}.log.secret\"]\n",
+    )
+    .expect("written");
     let mut relay = crate::harness::command("fedmsg-relay");
     relay.arg("--config-dir").arg(&other).args(["--identity", "relay.one"]);
     let mut relay = Program::start(relay);

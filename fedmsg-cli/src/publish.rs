@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use fedmsg::config::ConfigError;
 use fedmsg::delivered::{Fate, Point, Refusal};
-use fedmsg::rejection::Rejection;
 use fedmsg::journal::{JournalError, OsDisk};
 use fedmsg::outbox::Outbox;
 use fedmsg::publisher::{BuildError, PublishError, Receipt, Ticket};
 use fedmsg::record::Level;
+use fedmsg::rejection::Rejection;
 use fedmsg::seal::SealError;
 use fedmsg::{Config, Draft, Identity, Publisher, Severity};
 use fedmsg_tool::output::Data;
@@ -165,9 +165,9 @@ impl Fault for Error {
                 Code::RefusedPolicy
             }
             Error::Refused(_) => Code::RefusedSignature,
-            Error::Publish(
-                PublishError::OutboxFull { .. } | PublishError::OutboxHeld { .. },
-            ) => Code::RetryLater,
+            Error::Publish(PublishError::OutboxFull { .. } | PublishError::OutboxHeld { .. }) => {
+                Code::RetryLater
+            }
             Error::Publish(PublishError::Indeterminate) => Code::TimedOut,
             Error::Unreachable(_) | Error::Build(BuildError::NoWay { .. }) => {
                 Code::RelayUnreachable

@@ -296,7 +296,13 @@ impl Delivery {
     }
 
     /// A relay has taken, or refused for good, a part of what it was sent.
-    fn taken(&mut self, at: usize, span: Span, how: Result<bool, (Word, String)>, now: u64) -> Outcome {
+    fn taken(
+        &mut self,
+        at: usize,
+        span: Span,
+        how: Result<bool, (Word, String)>,
+        now: u64,
+    ) -> Outcome {
         let relay = &mut self.relays[at];
         let Some(asked) = &mut relay.asked else { return Outcome::Nothing };
         let (first, behind) = (span.at as usize, (span.at + span.count) as usize);

@@ -56,6 +56,9 @@ pub(super) fn run(
     let from = before.delivered.floor().map_or_else(|| "the beginning".into(), |at| at.to_string());
     let end = before.end.map_or_else(|| "the end".into(), |at| at.to_string());
     let count = before.messages;
-    tell(common, &format!("{count} messages of {stream} were given up: from behind {from} to {end}"));
+    tell(
+        common,
+        &format!("{count} messages of {stream} were given up: from behind {from} to {end}"),
+    );
     Ok(Code::Ok)
 }

@@ -317,7 +317,9 @@ fn what_is_refused_stands_in_nobodys_way() {
     }
     let fate = |i| delivered.fate(point(1, i));
     assert!(matches!(fate(2), crate::delivered::Fate::Taken { relay, .. } if relay == "relay.n1"));
-    assert!(matches!(fate(3), crate::delivered::Fate::Refused(refusal) if refusal.reason == "policy"));
+    assert!(
+        matches!(fate(3), crate::delivered::Fate::Refused(refusal) if refusal.reason == "policy")
+    );
     let refused: Vec<u64> = delivered.relays().map(|(_, at)| at.refused).collect();
     assert_eq!(refused, [2, 1]);
 }
@@ -351,7 +353,8 @@ fn a_relay_that_wants_what_it_was_sent_is_not_asked_without_a_pause() {
     let mut bus = Bus::new(vec![(1, 0, 9)], 1);
     let mut asked = 0;
     for now in 0..10_000 {
-        let Some(request) = bus.delivery.ask(0, &mut bus.disk, now, u64::MAX / 2).expect("readable")
+        let Some(request) =
+            bus.delivery.ask(0, &mut bus.disk, now, u64::MAX / 2).expect("readable")
         else {
             continue;
         };
@@ -387,7 +390,7 @@ fn messages_that_wait_are_counted_without_genesis_records() {
 /// Chance decides who is down, who is mute, who forgets, and when another process takes over.
 #[test]
 fn whatever_happens_one_relay_has_everything_in_the_end() {
-    for seed in 0..300 {
+    for seed in 0..60 {
         let mut chance = fastrand::Rng::with_seed(seed);
         let mut bus = Bus::new(vec![(1, 0, 0)], 3);
         for _ in 0..40 {

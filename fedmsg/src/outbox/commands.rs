@@ -65,7 +65,9 @@ impl Outbox {
             return Err(BuildError::NoWay { identity, tried });
         }
         let slot = commands_slot(&config.state_dir, &identity).map_err(|error| match error {
-            SlotError::Io(path, error) => BuildError::Io { what: path.display().to_string(), error },
+            SlotError::Io(path, error) => {
+                BuildError::Io { what: path.display().to_string(), error }
+            }
             _ => BuildError::TooManySlots(identity.clone()),
         })?;
         let stream = StreamName::new(identity.clone(), slot);
@@ -112,11 +114,9 @@ impl Outbox {
     fn lock(&self, patience: Duration) -> Result<SlotLock, PublishError> {
         match turn::wait(&self.config.state_dir, &self.stream, patience) {
             Ok(slot) => Ok(slot),
-            Err(SlotError::Held(pid)) => Err(PublishError::OutboxHeld {
-                stream: self.stream.clone(),
-                pid,
-                waited: patience,
-            }),
+            Err(SlotError::Held(pid)) => {
+                Err(PublishError::OutboxHeld { stream: self.stream.clone(), pid, waited: patience })
+            }
             Err(SlotError::Io(path, error)) => {
                 Err(PublishError::NotStored(format!("{}: {error}", path.display())))
             }
@@ -150,11 +150,7 @@ impl Outbox {
 
     /// Hands everything that is kept to relays, until one has this message, or the time is over. What became of
     /// the message; an error of the journal leaves that open.
-    pub fn deliver(
-        &mut self,
-        receipt: &Receipt,
-        patience: Duration,
-    ) -> Result<Fate, JournalError> {
+    pub fn deliver(&mut self, receipt: &Receipt, patience: Duration) -> Result<Fate, JournalError> {
         let deadline = Instant::now() + patience;
         let mine = Point { epoch: receipt.epoch, i: receipt.i };
         let Some(mut sender) = self.sender.take() else { return Ok(Fate::Pending) };

@@ -58,7 +58,11 @@ pub(crate) fn wait(
 
 impl Turn<'_> {
     /// The stream as its journal has it.
-    pub(crate) fn open(&self, slot: &SlotLock, stream: &StreamName) -> Result<Opened, JournalError> {
+    pub(crate) fn open(
+        &self,
+        slot: &SlotLock,
+        stream: &StreamName,
+    ) -> Result<Opened, JournalError> {
         let (disk, key) = (Arc::clone(self.disk), Arc::clone(self.key));
         let of = (stream.clone(), outbox_settings(self.config));
         let opened = open_journal(disk, slot, of, key, Level::Local)?;

@@ -70,7 +70,9 @@ pub enum BuildError {
         tried: String,
     },
     /// Too many processes of the identity without an endpoint run on this host.
-    #[error("{0} has too many processes without an endpoint on this host: each holds a slot of its own")]
+    #[error(
+        "{0} has too many processes without an endpoint on this host: each holds a slot of its own"
+    )]
     TooManySlots(Identity),
     /// Sockets cannot be made.
     #[error(transparent)]
@@ -305,7 +307,9 @@ impl Making {
 
     fn no_slot(&self, error: SlotError) -> BuildError {
         match error {
-            SlotError::Io(path, error) => BuildError::Io { what: path.display().to_string(), error },
+            SlotError::Io(path, error) => {
+                BuildError::Io { what: path.display().to_string(), error }
+            }
             _ => BuildError::TooManySlots(self.identity.clone()),
         }
     }
@@ -400,8 +404,7 @@ impl Making {
             tracing::warn!(%stream, %error, "removing the wish for a new epoch, which has begun");
         }
         let (floor, journal) = (Floor::default(), &self.config.journal);
-        let retention =
-            Retention::until_delivered(journal, stream, Arc::clone(&floor), state_dir);
+        let retention = Retention::until_delivered(journal, stream, Arc::clone(&floor), state_dir);
         core.set_retention(retention);
         let (disk, reader) = (Arc::clone(&self.disk), core.reader());
         let reader = reader.expect("a stream of this level is kept");
@@ -423,7 +426,8 @@ impl Making {
         let lines = crate::net::rpc::Lines::connect(entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
         let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
-        let started = Started { sealer, waker, level: Level::Memory, relayed: true, config, posted: None };
+        let started =
+            Started { sealer, waker, level: Level::Memory, relayed: true, config, posted: None };
         self.start(started, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })

@@ -257,8 +257,12 @@ impl Posted {
         let stream = self.writer.sealer.stream();
         match outcome {
             Outcome::Taken { .. } | Outcome::Nothing => {}
-            Outcome::Back => tracing::info!(%stream, %relay, "the relay lacks older messages, and gets them"),
-            Outcome::Failed(why) => tracing::warn!(%stream, %relay, why, "the relay does not take messages"),
+            Outcome::Back => {
+                tracing::info!(%stream, %relay, "the relay lacks older messages, and gets them")
+            }
+            Outcome::Failed(why) => {
+                tracing::warn!(%stream, %relay, why, "the relay does not take messages")
+            }
             Outcome::NeedsEpoch => {
                 tracing::warn!(%stream, %relay, "the relay lacks messages that are gone: a new epoch begins");
                 (self.wants_epoch, self.again_at) = (true, 0);

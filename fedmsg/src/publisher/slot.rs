@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::last_epoch;
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot};
-use crate::limits::UNIQUE_SLOTS_MAX;
 use crate::journal::OsDisk;
+use crate::limits::UNIQUE_SLOTS_MAX;
 use crate::merkle::Leaf;
 use crate::record::After;
 
