@@ -4,6 +4,7 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod bench;
 mod chaos;
 mod cli;
 mod commands;
@@ -11,6 +12,7 @@ mod consumer_cli;
 mod crash;
 mod full_disk;
 mod harness;
+mod herd;
 mod hostile;
 #[path = "../fedmsg/tests/independent/mod.rs"]
 mod independent;
@@ -19,7 +21,6 @@ mod kills;
 mod options;
 mod outbox;
 mod partitions;
-mod proxy;
 mod publishing;
 mod relay;
 mod reload;
