@@ -20,6 +20,7 @@ mod independent;
 mod journal_cli;
 mod kills;
 mod options;
+mod outbox;
 mod partitions;
 mod publishing;
 mod relay;
