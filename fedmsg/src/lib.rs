@@ -38,14 +38,16 @@
 //! an [`Event`].
 //!
 //! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`,
-//! `net`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
+//! `net`, `outbox`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
 pub mod config;
 pub mod consumer;
 mod dedup;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod delivered;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 mod delivery;
 pub mod durable;
 pub mod endpoint;
@@ -68,6 +70,7 @@ pub mod need;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod open;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod outbox;
 mod pacing;
 mod planted;
@@ -75,6 +78,7 @@ pub mod policy;
 /// For the simulator; no part of what is promised.
 #[doc(hidden)]
 pub mod progress;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod publisher;
 mod queue;
 pub mod reception;
