@@ -7,9 +7,9 @@ mod needs;
 pub mod netns;
 mod peer;
 mod program;
-pub mod proxy;
 mod rounds;
 pub mod trace;
+pub mod usage;
 pub mod witness;
 
 use std::time::{Duration, Instant};
