@@ -8,6 +8,7 @@ mod postgres;
 #[cfg(feature = "postgres")]
 #[path = "../consumer_store/server.rs"]
 mod server;
+mod tasks;
 mod trying;
 mod world;
 

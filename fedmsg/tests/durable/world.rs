@@ -125,6 +125,12 @@ impl World {
         builder.disk(Arc::new(self.disk.clone())).build().expect("a publisher")
     }
 
+    /// A reader without a name.
+    pub fn subscriber(&self) -> Subscriber {
+        let builder = Subscriber::builder().load(self.load()).pattern("app.n");
+        builder.transport(Arc::new(self.transport.clone())).build().expect("a subscriber")
+    }
+
     pub fn store(&self) -> Box<dyn CursorStore> {
         match &self.stores {
             Stores::Memory(store) => Box::new(store.clone()),
