@@ -181,12 +181,12 @@ impl Scene {
         let is_behind = self.effects.all.len() < self.all.len();
         if is_behind && !self.options.contains(&"late") {
             // Or it would never get further than its start.
-            consumer.line_within(FIRST);
+            consumer.line_if_within(FIRST);
         }
         let deadline = Instant::now() + Duration::from_millis(20 + rounds.chance(WAIT_MS));
         for _ in 0..lines {
             let left = deadline.saturating_duration_since(Instant::now());
-            if consumer.line_within(left).is_none() {
+            if consumer.line_if_within(left).is_none() {
                 return;
             }
         }
@@ -221,7 +221,7 @@ impl Scene {
                 return Ok(());
             }
             let consumer = self.consumer.as_mut().expect("it was started");
-            match consumer.line_within(LOOK) {
+            match consumer.line_if_within(LOOK) {
                 // As long as it does something there is hope.
                 Some(_) => deadline = Instant::now() + PATIENCE,
                 None if Instant::now() < deadline => {}

@@ -88,7 +88,7 @@ impl Program {
     }
 
     /// The next line of stdout, if it comes within this time.
-    pub fn line_within(&mut self, time: Duration) -> Option<String> {
+    pub fn line_if_within(&mut self, time: Duration) -> Option<String> {
         match self.out.recv_timeout(time) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Timeout) => None,
