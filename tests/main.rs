@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod consumer_cli;
 mod consumer_kills;
+mod consumer_live;
 mod crash;
 mod full_disk;
 mod harness;

@@ -54,8 +54,9 @@ pub use delivery::Delivery;
 /// is stands in the [store](crate::consumer::CursorStore) of the configuration.
 ///
 /// Threads use [`deliveries`](Durable::deliveries), [`recv`](Durable::recv) or [`events`](Durable::events), any
-/// number of them; tasks use it as a `Stream` of events. Dropping it writes down what was answered, which waits for
-/// the store, and gives the name back.
+/// number of them; tasks use it as a `Stream` of events, which ends when it is closed. Dropping it writes down what was
+/// answered, which waits for the store, and gives the name back: in a task that is work for a thread that may block,
+/// such as tokio's `spawn_blocking`. So is [`build`](DurableBuilder::build).
 pub struct Durable {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
