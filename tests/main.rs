@@ -4,10 +4,12 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod bench;
 mod chaos;
 mod cli;
 mod commands;
 mod consumer_cli;
+mod consumer_kills;
 mod crash;
 mod full_disk;
 mod harness;
@@ -18,8 +20,8 @@ mod independent;
 mod journal_cli;
 mod kills;
 mod options;
+mod outbox;
 mod partitions;
-mod proxy;
 mod publishing;
 mod relay;
 mod reload;

@@ -1,12 +1,12 @@
 //! What all tests need: programs, configuration folders, raw peers.
 
+pub mod effects;
 mod folder;
 pub mod kept;
 mod needs;
 pub mod netns;
 mod peer;
 mod program;
-pub mod proxy;
 mod rounds;
 pub mod trace;
 pub mod usage;

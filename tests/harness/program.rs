@@ -20,7 +20,7 @@ fn programs() -> &'static PathBuf {
         let target = programs.parent().expect("TARGET/PROFILE").to_owned();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--workspace", "--bins"]);
-        for program in ["publisher", "many_publishers", "many_readers"] {
+        for program in ["publisher", "many_publishers", "many_readers", "consumer"] {
             cargo.args(["--example", program]);
         }
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);
@@ -85,6 +85,20 @@ impl Program {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => self.fail("a line, or the end"),
         }
+    }
+
+    /// The next line of stdout, if it comes within this time.
+    pub fn line_if_within(&mut self, time: Duration) -> Option<String> {
+        match self.out.recv_timeout(time) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => self.fail("a line, or silence"),
+        }
+    }
+
+    /// The lines of stdout that are there.
+    pub fn lines_now(&mut self) -> Vec<String> {
+        self.out.try_iter().collect()
     }
 
     /// The next line of stdout, as JSON.
