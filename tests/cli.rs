@@ -47,7 +47,13 @@ fn it_publishes_an_argument_and_lines() {
 fn the_exit_code_tells_what_went_wrong() {
     let bus = bus();
     let out = publish(&bus, "log.one", &["log.a", "{}", "--timeout", "300ms"]).end();
-    assert_eq!(out.0, 7, "no relay runs: {out:?}");
+    assert_eq!(out.0, 0, "no relay runs, and it is queued: {out:?}");
+    let out = publish(&bus, "log.one", &["log.a", "{}", "--wait", "relay", "--timeout", "300ms"]);
+    assert_eq!({ out }.end().0, 75, "that is not enough");
+    let mut out = bus.program("fedmsg");
+    out.env("FEDMSG_IDENTITY", "log.one").env("FEDMSG__PUBLISHER__LEVEL", "memory");
+    out.args(["publish", "log.a", "{}", "--timeout", "300ms"]);
+    assert_eq!(Program::start(out).end().0, 7, "without an outbox it is lost");
     let _relay = bus.relay("relay.one");
     let out = publish(&bus, "log.one", &["web.a", "{}"]).end();
     assert_eq!(out.0, 6, "another service's topic: {out:?}");

@@ -58,7 +58,7 @@ fn a_killed_relay_comes_back_and_producers_go_on() {
     tail.says("relay.one/0 is live");
     let (mut publisher, _) = bus.process("cron.daily");
     for i in 1..=3 {
-        assert!(publisher.ask("cron.n {}").ends_with(&format!(" {i} relay.one")));
+        assert!(publisher.ask("cron.n {}").ends_with(&format!(" {i} -")));
         assert_eq!(tail.line(), format!("cron.daily {i}"));
     }
     relay.kill();
@@ -66,7 +66,7 @@ fn a_killed_relay_comes_back_and_producers_go_on() {
     tail.says("relay.one/0 goes on in epoch");
     for i in 4..=6 {
         let sent = publisher.ask("cron.n {}");
-        assert!(sent.ends_with(&format!(" {i} relay.one")), "{sent}");
+        assert!(sent.ends_with(&format!(" {i} -")), "{sent}");
         assert_eq!(tail.line(), format!("cron.daily {i}"));
     }
     publisher.end_input();

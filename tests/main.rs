@@ -4,21 +4,24 @@
 //! with a time-out that fails and prints what was seen.
 
 mod addresses;
+mod bench;
 mod chaos;
 mod cli;
 mod commands;
 mod consumer_cli;
+mod consumer_kills;
 mod crash;
 mod full_disk;
 mod harness;
+mod herd;
 mod hostile;
 #[path = "../fedmsg/tests/independent/mod.rs"]
 mod independent;
 mod journal_cli;
 mod kills;
 mod options;
+mod outbox;
 mod partitions;
-mod proxy;
 mod publishing;
 mod relay;
 mod reload;

@@ -4,8 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use fedmsg_badnet::{Mode, Proxy, Way};
+
 use crate::harness::netns::Host;
-use crate::harness::proxy::{Mode, Proxy, Way};
 use crate::harness::{Bus, Program, Rounds, command, free_port, say};
 
 /// Messages of one partition.
@@ -34,7 +35,8 @@ impl Scene {
             format!("[endpoints.\"app.one\"]\npublish = {publish:?}\nreplay = {replay:?}\n")
         };
         fs::write(bus.entry_path("app.one"), entry(&publish, &replay)).expect("written");
-        let proxies = (Proxy::to(&publish), Proxy::to(&replay));
+        let proxy = |address: &str| Proxy::to(address).expect("a proxy");
+        let proxies = (proxy(&publish), proxy(&replay));
         let reader = bus.copy("reader");
         let text = entry(proxies.0.address(), proxies.1.address());
         fs::write(reader.join("20-app.one.toml"), text).expect("written");
@@ -121,7 +123,7 @@ fn nothing_is_lost_and_order_holds_whatever_the_network_does() {
         let silent = mode == Mode::Stall && which & 1 != 0 && ways & (1 << Way::Down as u64) != 0;
         if silent && waits_for_death {
             let made = scene.publish.accepted();
-            scene.publish.wait_accepted(made + 1);
+            scene.publish.wait_accepted(made + 1).expect("in time");
         }
         scene.publish(COUNT);
         scene.proxies().into_iter().for_each(Proxy::heal);

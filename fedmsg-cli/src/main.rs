@@ -8,6 +8,7 @@ mod demo;
 mod generate;
 mod journal;
 mod keys;
+mod outbox;
 mod policy;
 mod publish;
 mod refused;
@@ -31,8 +32,10 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Publish messages through a relay
+    /// Publish messages: keep them here, and hand them to relays
     Publish(publish::Options),
+    /// Look after what no relay has yet
+    Outbox(outbox::Options),
     /// Show the verified messages of a bus (fedmsg-tail)
     Tail(Box<fedmsg_tail::Options>),
     /// Carry what producers behind firewalls send (fedmsg-relay)
@@ -96,6 +99,7 @@ fn run(cli: Cli) -> Result<Code, AnyError> {
     let common = &cli.common;
     match cli.command {
         Command::Publish(options) => publish::run(&options, common).map_err(any),
+        Command::Outbox(options) => outbox::run(&options, common).map_err(any),
         Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
         Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
         Command::Streams(options) => streams::run(&options, common).map_err(any),

@@ -1,13 +1,20 @@
-//! `fedmsg publish`: puts messages to relays and waits for their answer.
+//! `fedmsg publish`: keeps messages in an outbox, and hands them to relays.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use fedmsg::config::ConfigError;
+use fedmsg::delivered::{Fate, Point, Refusal};
+use fedmsg::journal::{JournalError, OsDisk};
+use fedmsg::outbox::Outbox;
 use fedmsg::publisher::{BuildError, PublishError, Receipt, Ticket};
+use fedmsg::record::Level;
+use fedmsg::rejection::Rejection;
 use fedmsg::seal::SealError;
-use fedmsg::{Draft, Identity, Publisher, Severity};
+use fedmsg::{Config, Draft, Identity, Publisher, Severity};
 use fedmsg_tool::output::Data;
 use fedmsg_tool::{Code, CommonOptions, Fault, duration, logging};
 use tracing::level_filters::LevelFilter;
@@ -16,6 +23,10 @@ use tracing::level_filters::LevelFilter;
 const IN_FLIGHT: usize = 1_000;
 /// Longest input without `--lines`: a message has at most 1 MiB.
 const INPUT_BYTES_MAX: u64 = 2 << 20;
+/// How long the outbox, a disk, and a relay that has to answer are waited for, unless --timeout says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a relay is waited for that need not answer.
+const TIMEOUT_QUEUED: Duration = Duration::from_secs(1);
 
 /// Options of `fedmsg publish`.
 #[derive(Args)]
@@ -43,7 +54,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TEXT")]
     summary: Option<String>,
 
-    /// An identifier of your own: the same one again within one run is published once
+    /// An identifier of your own: the same one again within 24 hours is published once
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
     msg_id: Option<String>,
 
@@ -51,9 +62,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "IDENTITY")]
     identity: Option<Identity>,
 
-    /// How long to wait for a relay's answer
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
-    timeout: Duration,
+    /// Succeed only when a relay has it: took it, or stored it on its disk
+    #[arg(long, value_enum, value_name = "WHAT")]
+    wait: Option<Wait>,
+
+    /// How long to wait for the outbox, and then for a relay [default: 5s; for a relay without --wait 1s]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
 
     /// Print a JSON object for each message instead of its msg_id
     #[arg(long)]
@@ -67,9 +82,24 @@ Examples:
   journalctl -f -o json | fedmsg publish --lines log.journal.entry -q
   fedmsg publish backup.run.fail --severity error --summary 'backup of db01 failed' '{}'
 
-Prints the msg_id of each message that a relay accepted (nothing with -q).
-Exit codes: 0 accepted, 2 the message is wrong, 4 no answer in time (it may have been published or
-not), 6 refused by policy, 7 no relay can be reached.";
+  fedmsg publish deploy.run.end '{}' --wait relay || echo 'not yet out of this host'
+
+A message is first kept in the outbox of this host, signed and synced, and is then safe: it survives kill -9 and
+a power cut. Then it is handed to relays. When none answers it stays queued, which is said on stderr, and goes out with
+the next command, or `fedmsg outbox flush`. Prints the msg_id of each message that is kept (nothing with -q).
+
+Exit codes: 0 kept, and with --wait handed over · 2 the message is wrong · 5, 6 a relay refuses it for its
+signature or form, or by policy · 75 not published: the outbox is full or held by others; or with --wait: no relay
+has it yet, it stays queued. At level `memory` there is no outbox: 4 no answer in time, 7 no relay can be reached.";
+
+/// What a relay must have said.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// A relay has handed it on; it may be on no disk but this host's
+    Relay,
+    /// A relay has it on its disk
+    Stored,
+}
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SeverityOption {
@@ -99,9 +129,15 @@ fn header(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Build(#[from] BuildError),
+    #[error("the message is kept, and what waits cannot be read")]
+    Journal(#[from] JournalError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error("relay {} refused it: {} ({})", .0.relay, .0.text, .0.reason)]
+    Refused(Refusal),
     #[error("no relay could be reached in {0:?}; the message was not published")]
     Unreachable(Duration),
     #[error("stdin: {0}")]
@@ -125,6 +161,13 @@ impl Fault for Error {
                 Code::RefusedPolicy
             }
             Error::Publish(PublishError::Refused { .. }) => Code::RefusedSignature,
+            Error::Refused(refusal) if refusal.reason == Rejection::Policy.name() => {
+                Code::RefusedPolicy
+            }
+            Error::Refused(_) => Code::RefusedSignature,
+            Error::Publish(PublishError::OutboxFull { .. } | PublishError::OutboxHeld { .. }) => {
+                Code::RetryLater
+            }
             Error::Publish(PublishError::Indeterminate) => Code::TimedOut,
             Error::Unreachable(_) | Error::Build(BuildError::NoWay { .. }) => {
                 Code::RelayUnreachable
@@ -136,49 +179,114 @@ impl Fault for Error {
 }
 
 pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Error> {
-    let _log = logging::init(common, LevelFilter::WARN);
-    let builder = Publisher::builder().load(common.load_options()).relays_only();
+    let _log = logging::init(common, LevelFilter::ERROR);
+    let config = Arc::new(Config::load(&common.load_options())?);
+    match (config.publisher.level, options.lines) {
+        (Level::Memory, _) | (_, true) => through_publisher(config, options, common),
+        _ => through_outbox(config, options, common),
+    }
+}
+
+/// One message, by the outbox that all commands share.
+fn through_outbox(
+    config: Arc<Config>,
+    options: &Options,
+    common: &CommonOptions,
+) -> Result<Code, Error> {
+    let mut outbox = Outbox::open(config, options.identity.clone(), Arc::new(OsDisk))?;
+    let draft = options.draft(&options.input()?);
+    let receipt = outbox.keep(draft, options.timeout.unwrap_or(TIMEOUT))?;
+    let mut out = Data::stdout(true);
+    if !options.json && common.quiet == 0 {
+        // Whoever reads this knows that it is safe, whatever becomes of this process.
+        let _ = out.record(format!("{}\n", receipt.msg_id).as_bytes())?;
+    }
+    let fate = outbox.deliver(&receipt, options.patience())?;
+    if options.json && common.quiet == 0 {
+        let _ = out.record(json_line(&receipt, Some(&fate)).as_bytes())?;
+    }
+    options.judge(fate, common)
+}
+
+/// Many messages, or such as are kept nowhere, by a publisher of this process alone.
+fn through_publisher(
+    config: Arc<Config>,
+    options: &Options,
+    common: &CommonOptions,
+) -> Result<Code, Error> {
+    let builder = Publisher::builder().config(config).relays_only();
     let builder = match &options.identity {
         Some(identity) => builder.identity(identity.clone()),
         None => builder,
     };
     let publisher = builder.build()?;
     let published = publish(&publisher, options, common);
+    let is_kept = publisher.level() != Level::Memory;
     match &published {
-        Ok(_) => publisher.close(),
-        // Whoever has not answered until now is not waited for once more: the process ends.
-        Err(_) => std::mem::forget(publisher),
+        Ok(last) => {
+            let end = last.as_ref().filter(|_| is_kept);
+            let code = end.map(|last| wait_for_relays(&publisher, last, options, common));
+            publisher.close();
+            code.unwrap_or(Ok(Code::Ok))
+        }
+        Err(_) => {
+            // Whoever has not answered until now is not waited for once more: the process ends.
+            std::mem::forget(publisher);
+            published.map(|_| Code::Ok)
+        }
     }
-    published
 }
 
+/// Waits until a relay has everything up to this message.
+fn wait_for_relays(
+    publisher: &Publisher,
+    last: &Receipt,
+    options: &Options,
+    common: &CommonOptions,
+) -> Result<Code, Error> {
+    publisher.flush(options.patience());
+    let fate = publisher.delivered().unwrap_or_default().fate(point(last));
+    options.judge(fate, common)
+}
+
+fn point(receipt: &Receipt) -> Point {
+    Point { epoch: receipt.epoch, i: receipt.i }
+}
+
+/// Publishes what there is; the last receipt.
 fn publish(
     publisher: &Publisher,
     options: &Options,
     common: &CommonOptions,
-) -> Result<Code, Error> {
+) -> Result<Option<Receipt>, Error> {
     let mut out = Data::stdout(false);
+    let (mut last, timeout) = (None, options.timeout.unwrap_or(TIMEOUT));
     let mut print = |receipt: &Receipt| {
+        last = Some(receipt.clone());
         if common.quiet > 0 {
             return Ok(());
         }
-        let line = if options.json { json_line(receipt) } else { format!("{}\n", receipt.msg_id) };
+        let line = match options.json {
+            true => json_line(receipt, None),
+            false => format!("{}\n", receipt.msg_id),
+        };
         out.record(line.as_bytes()).map(drop)
     };
     if options.lines {
-        publish_lines(publisher, options, &mut print)?;
+        publish_lines(publisher, options, timeout, &mut print)?;
     } else {
         let ticket = publisher.enqueue(options.draft(&options.input()?))?;
-        print(&wait(publisher, ticket, options.timeout)?)?;
+        print(&wait(publisher, ticket, timeout)?)?;
     }
     let _ = out.flush()?;
-    Ok(Code::Ok)
+    Ok(last)
 }
 
 /// Each line a message; a window of them is on its way at once, and receipts come in order.
 fn publish_lines(
     publisher: &Publisher,
     options: &Options,
+    timeout: Duration,
     print: &mut impl FnMut(&Receipt) -> std::io::Result<()>,
 ) -> Result<(), Error> {
     let mut tickets = std::collections::VecDeque::new();
@@ -190,11 +298,11 @@ fn publish_lines(
         if tickets.len() >= IN_FLIGHT
             && let Some((number, ticket)) = tickets.pop_front()
         {
-            print(&wait(publisher, ticket, options.timeout).map_err(at(number))?)?;
+            print(&wait(publisher, ticket, timeout).map_err(at(number))?)?;
         }
     }
     for (number, ticket) in tickets {
-        print(&wait(publisher, ticket, options.timeout).map_err(at(number))?)?;
+        print(&wait(publisher, ticket, timeout).map_err(at(number))?)?;
     }
     Ok(())
 }
@@ -210,6 +318,30 @@ fn wait(publisher: &Publisher, ticket: Ticket, timeout: Duration) -> Result<Rece
 }
 
 impl Options {
+    /// How long a relay is waited for.
+    fn patience(&self) -> Duration {
+        let usual = if self.wait.is_some() { TIMEOUT } else { TIMEOUT_QUEUED };
+        self.timeout.unwrap_or(usual)
+    }
+
+    /// What the fate of the last message means.
+    fn judge(&self, fate: Fate, common: &CommonOptions) -> Result<Code, Error> {
+        let queued = match fate {
+            Fate::Taken { stored: true, .. } => return Ok(Code::Ok),
+            Fate::Taken { relay, .. } if self.wait == Some(Wait::Stored) => {
+                format!("{relay} handed it on, and has it on no disk: it is kept here")
+            }
+            Fate::Taken { .. } => return Ok(Code::Ok),
+            Fate::Refused(refusal) => {
+                return Err(Error::Refused(refusal));
+            }
+            _ => "queued: no relay has it yet; the next command delivers it, or `fedmsg outbox flush`"
+                .into(),
+        };
+        crate::consumer::tell(common, &queued);
+        Ok(if self.wait.is_some() { Code::RetryLater } else { Code::Ok })
+    }
+
     fn input(&self) -> Result<String, Error> {
         if let Some(body) = &self.body {
             return Ok(body.clone());
@@ -255,15 +387,26 @@ fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-fn json_line(receipt: &Receipt) -> String {
-    let value = serde_json::json!({
+/// A receipt; with the fate of the message, where that is known.
+fn json_line(receipt: &Receipt, fate: Option<&Fate>) -> String {
+    let (state, relay) = match fate {
+        Some(Fate::Taken { relay, stored: true }) => (Some("stored"), Some(relay.as_str())),
+        Some(Fate::Taken { relay, .. }) => (Some("accepted"), Some(relay.as_str())),
+        Some(Fate::Refused(refusal)) => (Some("refused"), Some(refusal.relay.as_str())),
+        Some(_) => (Some("queued"), None),
+        None => (None, receipt.relay.as_ref().map(|relay| relay.as_str())),
+    };
+    let mut value = serde_json::json!({
         "msg_id": receipt.msg_id,
         "stream": receipt.stream.as_str(),
         "epoch": receipt.epoch.to_string(),
         "i": receipt.i,
         "level": receipt.level,
-        "relay": receipt.relay.as_ref().map(|relay| relay.as_str()),
+        "relay": relay,
     });
+    if let Some(state) = state {
+        value["state"] = state.into();
+    }
     format!("{value}\n")
 }
 

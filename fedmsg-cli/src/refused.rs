@@ -31,8 +31,9 @@ Examples:
   fedmsg refused retry badges --stream bodhi.backend01/0
 
 A message whose key is not trusted yet, or whose topic no rule allows yet, is written down: `unknown_key`,
-`no_rule`, `not_yet_valid`. `retry` looks for these messages in the journals of this host. What the configuration
-accepts by now is put among what the consumer tries next; everything else stays as it is.
+`no_rule`, `not_yet_valid`. `unknown_key` is noted once for a stream, with number 0: when the key is there the
+consumer reads the stream from where it stands. `retry` looks for the others in the journals of this host. What the
+configuration accepts by now is put among what the consumer tries next; everything else stays as it is.
 
 Exit codes: 0 success · 1 failure, or messages that no journal of this host has · 2 wrong command line ·
 5 messages that are still refused · 75 somebody runs the consumer, or the store is busy";
@@ -155,6 +156,8 @@ fn object(refusal: &Refusal) -> String {
 struct Done {
     /// Put among what the consumer tries next.
     given: usize,
+    /// Streams whose key has come: the consumer reads them by itself.
+    streams: usize,
     /// Still refused by the configuration.
     refused: usize,
     /// In no journal of this host.
@@ -173,8 +176,11 @@ impl Done {
 
 impl std::fmt::Display for Done {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Done { given, refused, missing } = self;
+        let Done { given, streams, refused, missing } = self;
         write!(f, "{} to be tried next", counted(*given, "message"))?;
+        if *streams > 0 {
+            write!(f, ", {} to be read because the key is there", counted(*streams, "stream"))?;
+        }
         if *refused > 0 {
             write!(f, ", {refused} still refused")?;
         }
@@ -208,6 +214,17 @@ fn give_all(
     let mut journals: HashMap<StreamName, Option<Reader>> = HashMap::new();
     for refusal in store.refusals(&which.name, &which.filter())? {
         let stream = &refusal.refused.position.stream;
+        if refusal.refused.position.i == 0 {
+            // A note of a whole stream.
+            match config.trust.keys.get(&refusal.refused.key) {
+                Some(_) => {
+                    done.streams +=
+                        store.cured(fence, std::slice::from_ref(&refusal.refused.position))?;
+                }
+                None => done.refused += 1,
+            }
+            continue;
+        }
         let journal =
             journals.entry(stream.clone()).or_insert_with(|| reader_of(&config.state_dir, stream));
         let Some(body) = journal.as_mut().and_then(|journal| body(journal, &refusal)) else {
@@ -272,11 +289,19 @@ mod tests {
 
     #[test]
     fn what_became_of_them_is_told_by_words_and_code() {
-        for (given, refused, missing, said, code) in [
-            (1, 0, 0, "1 message to be tried next", Code::Ok),
-            (0, 0, 0, "0 messages to be tried next", Code::Ok),
-            (2, 3, 0, "2 messages to be tried next, 3 still refused", Code::RefusedSignature),
+        for (given, streams, refused, missing, said, code) in [
+            (1, 0, 0, 0, "1 message to be tried next", Code::Ok),
             (
+                0,
+                2,
+                0,
+                0,
+                "0 messages to be tried next, 2 streams to be read because the key is there",
+                Code::Ok,
+            ),
+            (2, 0, 3, 0, "2 messages to be tried next, 3 still refused", Code::RefusedSignature),
+            (
+                0,
                 0,
                 1,
                 4,
@@ -284,7 +309,7 @@ mod tests {
                 Code::General,
             ),
         ] {
-            let done = Done { given, refused, missing };
+            let done = Done { given, streams, refused, missing };
             assert_eq!((done.to_string().as_str(), done.code()), (said, code));
         }
         assert!(reason("bad").is_err_and(|error| error.contains("no_rule")));

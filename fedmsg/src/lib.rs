@@ -45,6 +45,8 @@ mod clock;
 pub mod config;
 pub mod consumer;
 mod dedup;
+pub mod delivered;
+mod delivery;
 pub mod durable;
 pub mod endpoint;
 pub mod envelope;
@@ -67,6 +69,7 @@ pub mod need;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod open;
+pub mod outbox;
 mod pacing;
 mod planted;
 pub mod policy;

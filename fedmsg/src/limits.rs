@@ -129,6 +129,20 @@ pub const RENEWALS_CALM_MS: u64 = 3_600_000;
 
 /// Most messages in one `PUT`.
 pub const PUT_MESSAGES_MAX: usize = 100;
+/// Relays of which it is written down how far they are with one stream.
+pub const DELIVERED_RELAYS_MAX: usize = 64;
+/// Refusals of relays that are written down for one stream; the oldest falls out.
+pub const DELIVERED_REFUSALS_MAX: usize = 32;
+/// Longest file that says what relays have of a stream, in bytes.
+pub const DELIVERED_FILE_BYTES_MAX: usize = 128 << 10;
+/// Streams that processes without an endpoint have at one time, for each identity of a host.
+pub const UNIQUE_SLOTS_MAX: usize = 1_000;
+/// Default of `outbox_bytes`.
+pub const OUTBOX_BYTES: u64 = 256 << 20;
+/// Smallest `outbox_bytes`.
+pub const OUTBOX_BYTES_MIN: u64 = 4 << 20;
+/// Largest segment of a journal whose publisher has no endpoint: commands read the newest one whenever they start.
+pub const OUTBOX_SEGMENT_BYTES: u64 = 1 << 20;
 /// Most messages in the answer to one `GET`.
 pub const GET_MESSAGES_MAX: u64 = 1_000;
 /// Most bytes in the answer to one `GET`; at least one message is always sent.
@@ -353,6 +367,12 @@ const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
 const _: () = assert!(PUT_MESSAGES_MAX >= TREE_LEAVES_MAX);
 const _: () = assert!(HOLE_MS_MAX > HEARTBEAT_AFTER_BURST_MS);
+const _: () = assert!(
+    DELIVERED_FILE_BYTES_MAX
+        > DELIVERED_RELAYS_MAX * (IDENTITY_BYTES_MAX + 200)
+            + DELIVERED_REFUSALS_MAX * (IDENTITY_BYTES_MAX + TEXT_BYTES_MAX + 300)
+);
+const _: () = assert!(OUTBOX_BYTES_MIN > 2 * OUTBOX_SEGMENT_BYTES);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
 const _: () = assert!(ANSWER_BYTES_OF_PEER_MAX > 4 * (GET_BYTES_MAX + ENVELOPE_BYTES_MAX) / 2);
 const _: () = assert!(WAITING_BYTES_OF_PEER_MAX > PUT_BYTES_MAX);

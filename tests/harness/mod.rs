@@ -1,14 +1,15 @@
 //! What all tests need: programs, configuration folders, raw peers.
 
+pub mod effects;
 mod folder;
 pub mod kept;
 mod needs;
 pub mod netns;
 mod peer;
 mod program;
-pub mod proxy;
 mod rounds;
 pub mod trace;
+pub mod usage;
 pub mod witness;
 
 use std::time::Duration;

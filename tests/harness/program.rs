@@ -19,7 +19,10 @@ fn programs() -> &'static PathBuf {
         let programs = own.ancestors().nth(2).expect("TARGET/PROFILE/deps/main").to_owned();
         let target = programs.parent().expect("TARGET/PROFILE").to_owned();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--bins", "--example", "publisher"]);
+        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
+        for program in ["publisher", "many_publishers", "many_readers", "consumer"] {
+            cargo.args(["--example", program]);
+        }
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);
         if programs.ends_with("release") {
             cargo.arg("--release");
@@ -70,6 +73,11 @@ impl Program {
         self.find(Pipe::Out, "a line", |_| true)
     }
 
+    /// The same of a program that has much to do.
+    pub fn line_within(&mut self, patience: Duration) -> String {
+        self.find_within(patience, Pipe::Out, "a line", |_| true)
+    }
+
     /// The next line of stdout, or nothing when it has ended.
     pub fn line_or_end(&mut self) -> Option<String> {
         match self.out.recv_timeout(PATIENCE) {
@@ -77,6 +85,20 @@ impl Program {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => self.fail("a line, or the end"),
         }
+    }
+
+    /// The next line of stdout, if it comes within this time.
+    pub fn line_if_within(&mut self, time: Duration) -> Option<String> {
+        match self.out.recv_timeout(time) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => self.fail("a line, or silence"),
+        }
+    }
+
+    /// The lines of stdout that are there.
+    pub fn lines_now(&mut self) -> Vec<String> {
+        self.out.try_iter().collect()
     }
 
     /// The next line of stdout, as JSON.
@@ -104,6 +126,11 @@ impl Program {
 
     pub fn end_input(&mut self) {
         self.stdin = None;
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn term(&self) {
@@ -158,7 +185,17 @@ impl Program {
     }
 
     fn find(&mut self, pipe: Pipe, what: &str, test: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.find_within(PATIENCE, pipe, what, test)
+    }
+
+    fn find_within(
+        &mut self,
+        patience: Duration,
+        pipe: Pipe,
+        what: &str,
+        test: impl Fn(&str) -> bool,
+    ) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.pipe(pipe).recv_timeout(left) {

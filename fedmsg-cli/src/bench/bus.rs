@@ -10,10 +10,15 @@ use tempfile::TempDir;
 
 use super::Error;
 
+/// Everything but keys and rules.
+const BUS_FILE: &str = "10-bench.toml";
+
 /// The configuration; it is removed when this is dropped.
 pub(super) struct Bus {
     folder: TempDir,
     pub(super) identities: Vec<String>,
+    /// Where each publishes, and answers for what it keeps.
+    addresses: Vec<[String; 2]>,
 }
 
 impl Bus {
@@ -53,10 +58,34 @@ impl Bus {
             }
             identities.push(name);
         }
-        fs::write(config.join("10-bench.toml"), text)?;
+        fs::write(config.join(BUS_FILE), text)?;
         let rule = "[[publish]]\nservice = \"*\"\ntopics = [\"{prefix}.{env}.{service}.>\"]\n";
         fs::write(config.join("policy.d/10-own.toml"), rule)?;
-        Ok(Bus { folder, identities })
+        let addresses = addresses.into_iter().zip(replay).map(<[String; 2]>::from).collect();
+        Ok(Bus { folder, identities, addresses })
+    }
+
+    /// Where a publisher publishes, and answers for what it keeps.
+    pub(super) fn addresses(&self, publisher: usize) -> &[String; 2] {
+        &self.addresses[publisher]
+    }
+
+    /// The folder for `--config-dir` of a reader that reaches a publisher by these addresses instead.
+    pub(super) fn reader_dir(&self, publisher: usize, by: [&str; 2]) -> Result<PathBuf, Error> {
+        let (config, reader) = (self.config_dir(), self.folder.path().join("reader"));
+        for name in ["keys.d", "policy.d"] {
+            fs::create_dir_all(reader.join(name))?;
+            for file in fs::read_dir(config.join(name))? {
+                let file = file?;
+                fs::copy(file.path(), reader.join(name).join(file.file_name()))?;
+            }
+        }
+        let mut text = fs::read_to_string(config.join(BUS_FILE))?;
+        for (address, by) in self.addresses(publisher).iter().zip(by) {
+            text = text.replace(&format!("\"{address}\""), &format!("\"{by}\""));
+        }
+        fs::write(reader.join(BUS_FILE), text)?;
+        Ok(reader)
     }
 
     /// Where a publisher keeps what it publishes.

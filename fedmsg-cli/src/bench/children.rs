@@ -37,8 +37,13 @@ impl Running {
 
     /// Lets a publisher that is ready begin.
     pub(super) fn go(&mut self) -> Result<(), Error> {
+        self.tell("")
+    }
+
+    /// Says a line to the child.
+    pub(super) fn tell(&mut self, line: &str) -> Result<(), Error> {
         let stdin = self.child.stdin.as_mut();
-        Ok(stdin.map_or(Ok(()), |stdin| writeln!(stdin))?)
+        Ok(stdin.map_or(Ok(()), |stdin| writeln!(stdin, "{line}"))?)
     }
 
     /// Stops the child, as SIGSTOP does.

@@ -17,6 +17,7 @@ use super::children::Running;
 use super::local;
 use super::past;
 use super::place::Place;
+use super::repair;
 use super::replay;
 use super::roles::{Load, Role};
 use super::tail;
@@ -58,6 +59,7 @@ pub(super) fn measure(
         Which::Local => local::measure(&Place::new(options, common)?, messages, size),
         Which::Past => Ok(vec![past::measure(&Place::new(options, common)?, messages, size)?]),
         Which::Replay => Ok(vec![replay::measure(&Place::new(options, common)?, messages, size)?]),
+        Which::Repair => repair::measure(&Place::new(options, common)?, messages, size),
         Which::All => unreachable_all(),
     }
 }

@@ -18,7 +18,7 @@ use super::roles::{Body, SILENCE, START, config, now, ready, tell};
 use super::tally::Tally;
 
 /// Messages that wait for their receipts while the journal is filled.
-const WAITING: usize = 1_000;
+pub(super) const WAITING: usize = 1_000;
 
 /// Publishes so many messages of each at level `local`, and answers for them until it is ended.
 pub(super) fn hold(
@@ -54,7 +54,7 @@ pub(super) fn hold(
     ready()
 }
 
-fn publisher_takes(ticket: Option<fedmsg::publisher::Ticket>) -> Result<(), Error> {
+pub(super) fn publisher_takes(ticket: Option<fedmsg::publisher::Ticket>) -> Result<(), Error> {
     ticket.map_or(Ok(()), |ticket| ticket.wait().map(drop).map_err(Error::other))
 }
 

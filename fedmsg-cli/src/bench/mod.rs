@@ -8,6 +8,7 @@ mod local;
 mod past;
 mod place;
 mod progress;
+mod repair;
 mod replay;
 mod roles;
 mod tail;
@@ -70,6 +71,9 @@ enum Which {
     Replay,
     /// Lines and memory of `fedmsg tail --all` over 100 streams, with five times as many messages
     Past,
+    /// Time until everything is back after the path was cut: for a twentieth of the messages, and for the last one
+    /// of a stream
+    Repair,
     /// All of these
     All,
 }

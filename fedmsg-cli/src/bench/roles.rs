@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::holding;
+use super::repair;
 use super::tally::Tally;
 
 /// The work of one child, as JSON on its command line.
@@ -23,6 +24,7 @@ pub(super) enum Role {
     BareRead { addresses: Vec<String>, messages: u64 },
     Hold { identities: Vec<String>, messages: u64, size: usize },
     CatchUp { messages: u64 },
+    Told { identity: String, size: usize },
     BareHold { address: String, topic: usize, envelope: usize },
     BareCatchUp { address: String, messages: u64 },
 }
@@ -77,6 +79,7 @@ pub(super) fn play(role: Role, common: &CommonOptions) -> Result<(), Error> {
             holding::hold(&identities, messages, size, common)
         }
         Role::CatchUp { messages } => holding::catch_up(messages, common),
+        Role::Told { identity, size } => repair::publish_as_told(&identity, size, common),
         Role::BareHold { address, topic, envelope } => {
             holding::bare_hold(&address, topic, envelope)
         }

@@ -49,6 +49,7 @@ pub(super) fn list(
         ("publisher.seal_interval_us", publisher.seal_interval_us.to_string()),
         ("publisher.queue_messages", publisher.queue_messages.to_string()),
         ("publisher.queue_bytes", publisher.queue_bytes.to_string()),
+        ("publisher.outbox_bytes", publisher.outbox_bytes.to_string()),
         ("subscribe.from", "[\"*\"]".into()),
     ];
     let default = |(key, value)| (key, value, "default".to_string());

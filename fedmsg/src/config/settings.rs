@@ -37,6 +37,8 @@ pub struct PublisherSection {
     pub queue_messages: usize,
     /// Most bytes of messages that wait to be published.
     pub queue_bytes: usize,
+    /// Most bytes of one stream that no relay has, for whoever publishes through relays.
+    pub outbox_bytes: u64,
 }
 
 impl Default for PublisherSection {
@@ -49,6 +51,7 @@ impl Default for PublisherSection {
             seal_interval_us: limits::SEAL_INTERVAL_US,
             queue_messages: limits::QUEUE_MESSAGES,
             queue_bytes: limits::QUEUE_BYTES,
+            outbox_bytes: limits::OUTBOX_BYTES,
         }
     }
 }
@@ -95,6 +98,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
             "seal_interval_us",
             "queue_messages",
             "queue_bytes",
+            "outbox_bytes",
         ],
     ),
     (
@@ -198,6 +202,8 @@ pub(super) fn publisher(
     let messages = number("queue_messages", 1, 1 << 30, settings.queue_messages as u64);
     let least = limits::ENVELOPE_BYTES_MAX as u64;
     let bytes = number("queue_bytes", least, 1 << 40, settings.queue_bytes as u64);
+    let least = limits::OUTBOX_BYTES_MIN;
+    settings.outbox_bytes = number("outbox_bytes", least, 1 << 50, settings.outbox_bytes);
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     settings.slow_subscriber_wait_ms = wait;
     settings.seal_interval_us = interval;

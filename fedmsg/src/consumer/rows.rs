@@ -37,7 +37,8 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Curable {
-    /// No trusted key of this id.
+    /// No trusted key of this id. That is noted once for a stream, at number 0: nothing of it can be verified, and
+    /// when the key comes the stream brings everything by itself.
     UnknownKey,
     /// No rule lets the identity publish the topic.
     NoRule,

@@ -127,6 +127,20 @@ impl Reader {
         })
     }
 
+    /// Bytes of the segments that hold something behind this place; of all where there is none.
+    pub fn bytes_after(&mut self, after: Option<(Epoch, u64)>) -> Result<u64, JournalError> {
+        self.refresh()?;
+        let mut bytes = 0;
+        for at in 0..self.segments.len() {
+            let last = self.last_of(at)?;
+            let epoch = self.segments[at].name.epoch;
+            if last.is_some_and(|last| Some((epoch, last)) > after) {
+                bytes += self.segments[at].bytes;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The first record, of whichever epoch, that was appended at this time or later by the writer's clock.
     pub fn find(&mut self, time: Timestamp) -> Result<Option<(Epoch, u64)>, JournalError> {
         self.refresh()?;

@@ -98,6 +98,18 @@ impl Journal {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Bytes of the segments that hold something behind this place; of all where there is none.
+    pub fn bytes_after(&self, after: Option<(Epoch, u64)>) -> u64 {
+        let behind = |at: &usize| {
+            let last = match limit(&self.segments, *at) {
+                NO_LIMIT => self.end.map_or(NO_LIMIT, |end| end.1),
+                limit => limit,
+            };
+            Some((self.segments[*at].name.epoch, last)) > after
+        };
+        (0..self.segments.len()).filter(behind).map(|at| self.segments[at].bytes).sum()
+    }
+
     /// How far back the journal goes, in milliseconds.
     pub fn covers_ms(&self, now: Timestamp) -> u64 {
         let oldest = self.segments.iter().find_map(|segment| segment.start);

@@ -76,8 +76,11 @@ impl Progress {
     }
 
     /// A message was refused whose signature nobody can check here. That is written down for people: nothing
-    /// moves by it, and its stream brings it when its key has come.
-    pub fn unknown(&mut self, refused: Refused) {
+    /// moves by it, and its stream brings it when its key has come. The note stands at number 0, where no message
+    /// is: what it says of its number is a mere claim, and a refusal that is noted there must not be struck out
+    /// together with it.
+    pub fn unknown(&mut self, mut refused: Refused) {
+        refused.position.i = 0;
         if self.cures.note(&refused.position.stream) && self.refusals.len() < REFUSALS_WAITING_MAX {
             self.refusals.push(refused);
         }

@@ -60,13 +60,28 @@ fn an_unknown_key_is_noted_once_for_each_stream_and_moves_nothing() {
     }
     scene.now = IDLE_CURSORS_MS;
     assert!(scene.write(9));
-    assert_eq!((scene.ledger(), scene.cursors().as_str()), (vec![5], ""));
+    assert_eq!((scene.ledger(), scene.cursors().as_str()), (vec![0], ""));
     assert_eq!(scene.progress.begin(&stream(0)), Begin::Since(at(0)), "its stream begins anew");
-    for (knows, left) in [(false, vec![5]), (true, vec![])] {
+    for (knows, left) in [(false, vec![0]), (true, vec![])] {
         let refusals = scene.store.refusals(&name(), &Default::default()).expect("refusals");
         scene.progress.curable(refusals, |_| knows);
         assert_eq!(scene.progress.fetches(1), [], "its stream brings it");
         assert!(scene.write(9));
         assert_eq!(scene.ledger(), left);
     }
+}
+
+#[test]
+fn who_claims_the_place_of_a_refused_message_does_not_strike_it_out() {
+    let mut scene = Scene::new(Start::New);
+    let before = refused(0, epoch(1), 5, Curable::NoRule);
+    scene.progress.refused(&before.position, Some(before.clone()));
+    scene.progress.unknown(refused(0, epoch(1), 5, Curable::UnknownKey));
+    assert!(scene.write(9));
+    assert_eq!(scene.ledger(), [0, 5]);
+    let refusals = scene.store.refusals(&name(), &Default::default()).expect("refusals");
+    scene.progress.curable(refusals, |_| true);
+    assert!(scene.write(9));
+    assert_eq!(scene.ledger(), [5], "the key has come, the rule has not");
+    assert_eq!(scene.progress.fetches(1), [before.position]);
 }

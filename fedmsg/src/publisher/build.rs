@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::core::{Core, Opened};
 use super::direct::Direct;
 use super::opening::{open_journal, random_bytes};
-use super::retention::Retention;
+#[cfg(feature = "net")]
+use super::posted::Posted;
+use super::retention::{Floor, Retention};
 use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
@@ -18,9 +20,12 @@ use crate::config::{
 };
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, JournalError, Mark, OsDisk};
+use crate::journal::{Disk, JournalError, Mark, OsDisk, Settings};
 use crate::keys::SecretKey;
+use crate::limits::OUTBOX_SEGMENT_BYTES;
 use crate::merkle::Leaf;
+#[cfg(feature = "net")]
+use crate::outbox::sender::Sender;
 use crate::queue::Queue;
 use crate::record::{After, Level};
 use crate::seal::{Sealed, Sealer};
@@ -64,6 +69,11 @@ pub enum BuildError {
         /// What was tried, and who holds the slots.
         tried: String,
     },
+    /// Too many processes of the identity without an endpoint run on this host.
+    #[error(
+        "{0} has too many processes without an endpoint on this host: each holds a slot of its own"
+    )]
+    TooManySlots(Identity),
     /// Sockets cannot be made.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -127,7 +137,7 @@ impl PublisherBuilder {
     }
 
     /// What receipts promise, instead of what the configuration says: [`Level::Local`] or [`Level::Memory`];
-    /// so far any other counts as local. A publisher without an endpoint of its own is at `memory`.
+    /// so far any other counts as local.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
@@ -169,16 +179,13 @@ impl PublisherBuilder {
             Some(key) => key,
             None => config.secret_key(&identity)?,
         };
-        let trusted = config.trust.keys.get(&key.public().id());
-        if !trusted.is_some_and(|trusted| trusted.identity == identity && !trusted.revoked) {
-            return Err(BuildError::UntrustedKey { identity, found: key.public().id() });
-        }
+        let key = trusted(&config, &identity, key)?;
         let transport = match self.transport {
             Some(transport) => transport,
             None => default_transport()?,
         };
         let disk = self.disk.unwrap_or_else(|| Arc::new(OsDisk));
-        let (key, on_full) = (Arc::new(key), self.on_full);
+        let on_full = self.on_full;
         let level = match self.level.unwrap_or(config.publisher.level) {
             Level::Memory => Level::Memory,
             _ => Level::Local,
@@ -193,6 +200,34 @@ impl PublisherBuilder {
             }
         };
         making.relayed(tried)
+    }
+}
+
+/// The journal of a stream that goes through relays: small segments, since commands read the newest one whenever they
+/// start, and what relays have goes piece by piece.
+pub(crate) fn outbox_settings(config: &Config) -> Settings {
+    let settings = config.journal.settings();
+    Settings { segment_bytes: settings.segment_bytes.min(OUTBOX_SEGMENT_BYTES), ..settings }
+}
+
+/// The relays that the configuration names for publishers.
+pub(crate) fn relays(config: &Config) -> Vec<EndpointEntry> {
+    let relays = config.publisher.relays.iter();
+    let entries = relays.filter_map(|relay| config.endpoints.get(relay));
+    entries.filter(|entry| !entry.submit.is_empty()).cloned().collect()
+}
+
+/// The private key of an identity, if the configuration trusts it: nobody would believe another one.
+pub(crate) fn trusted(
+    config: &Config,
+    identity: &Identity,
+    key: SecretKey,
+) -> Result<Arc<SecretKey>, BuildError> {
+    let found = key.public().id();
+    let trusted = config.trust.keys.get(&found);
+    match trusted.is_some_and(|trusted| trusted.identity == *identity && !trusted.revoked) {
+        true => Ok(Arc::new(key)),
+        false => Err(BuildError::UntrustedKey { identity: identity.clone(), found }),
     }
 }
 
@@ -224,6 +259,8 @@ struct Started {
     level: Level,
     relayed: bool,
     config: InForce,
+    /// How far the journal is from which relays are given what it has.
+    posted: Option<Mark>,
 }
 
 type Taken = (SlotLock, usize, Box<dyn Outlet>);
@@ -243,16 +280,14 @@ impl Making {
         let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
         let mut tried = Vec::new();
         for (index, address) in entry.publish.iter().enumerate() {
-            let slot = match SlotLock::take(&self.config.state_dir, &self.identity, index) {
+            let slot = match self.slot(Slot::Index(u16::try_from(index).unwrap_or(u16::MAX))) {
                 Ok(slot) => slot,
                 Err(SlotError::Held(pid)) => {
                     tracing::warn!(identity = %self.identity, slot = index, pid, "the slot is taken, trying the next one");
                     tried.push(format!("slot {index} is held by process {pid}"));
                     continue;
                 }
-                Err(SlotError::Io(path, error)) => {
-                    return Err(BuildError::Io { what: path.display().to_string(), error });
-                }
+                Err(error) => return Err(self.no_slot(error)),
             };
             match self.transport.outlet(address, settings) {
                 Ok(outlet) => return Ok(Ok((slot, index, outlet))),
@@ -264,6 +299,19 @@ impl Making {
             }
         }
         Ok(Err(tried.join(", ")))
+    }
+
+    fn slot(&self, slot: Slot) -> Result<SlotLock, SlotError> {
+        SlotLock::take(&self.config.state_dir, &self.identity, slot)
+    }
+
+    fn no_slot(&self, error: SlotError) -> BuildError {
+        match error {
+            SlotError::Io(path, error) => {
+                BuildError::Io { what: path.display().to_string(), error }
+            }
+            _ => BuildError::TooManySlots(self.identity.clone()),
+        }
     }
 
     fn direct(
@@ -305,7 +353,7 @@ impl Making {
             let state_dir = &self.config.state_dir;
             core.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
         }
-        let started = Started { sealer, waker, level, relayed: false, config };
+        let started = Started { sealer, waker, level, relayed: false, config, posted: None };
         self.start(started, |writer| move || Direct::new(writer, outlet, slot, core, serving).run())
     }
 
@@ -328,21 +376,58 @@ impl Making {
 
     #[cfg(feature = "net")]
     fn relayed(self, tried: String) -> Result<Publisher, BuildError> {
-        use super::relayed;
-        let relays = self.config.publisher.relays.iter();
-        let entries = relays.filter_map(|relay| self.config.endpoints.get(relay));
-        let entries: Vec<EndpointEntry> =
-            entries.filter(|entry| !entry.submit.is_empty()).cloned().collect();
+        let entries = relays(&self.config);
         if entries.is_empty() {
             return Err(BuildError::NoWay { identity: self.identity, tried });
         }
         tracing::debug!(identity = %self.identity, tried, "publishing through relays");
+        match self.level {
+            Level::Memory => self.unkept(&entries),
+            _ => self.posted(&entries),
+        }
+    }
+
+    /// Through relays, and in a journal until they have it.
+    #[cfg(feature = "net")]
+    fn posted(self, relays: &[EndpointEntry]) -> Result<Publisher, BuildError> {
+        let state_dir = &self.config.state_dir;
+        let taken = super::slot::take_unique(state_dir, &self.identity);
+        let (slot, name) = taken.map_err(|error| self.no_slot(error))?;
+        let stream = StreamName::new(self.identity.clone(), name);
+        let settings = outbox_settings(&self.config);
+        let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
+        let opened = open_journal(disk, &slot, (stream.clone(), settings), key, self.level)?;
+        let Opened { sealer, mut core } = opened;
+        let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
+        slot.begin(sealer.epoch()).map_err(io)?;
+        if let Err(error) = slot.renewal_done() {
+            tracing::warn!(%stream, %error, "removing the wish for a new epoch, which has begun");
+        }
+        let (floor, journal) = (Floor::default(), &self.config.journal);
+        let retention = Retention::until_delivered(journal, stream, Arc::clone(&floor), state_dir);
+        core.set_retention(retention);
+        let (disk, reader) = (Arc::clone(&self.disk), core.reader());
+        let reader = reader.expect("a stream of this level is kept");
+        let lines = crate::net::rpc::Lines::connect(relays)?;
+        let mut sender = Sender::new(Arc::clone(&disk), slot.folder(), reader, lines, floor);
+        sender.look()?;
+        let (waker, level, posted) = (sender.waker(), sealer.level(), core.mark());
+        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
+        let started = Started { sealer, waker, level, relayed: true, config, posted };
+        self.start(started, |writer| move || Posted::new(writer, slot, core, sender, disk).run())
+    }
+
+    /// Through relays, and kept nowhere.
+    #[cfg(feature = "net")]
+    fn unkept(self, entries: &[EndpointEntry]) -> Result<Publisher, BuildError> {
+        use super::relayed;
         let stream = StreamName::new(self.identity.clone(), Slot::Unique(uuid::Uuid::now_v7()));
         let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
-        let lines = crate::net::rpc::Lines::connect(&entries)?;
+        let lines = crate::net::rpc::Lines::connect(entries)?;
         let (waker, key) = (lines.waker(), Arc::clone(&self.key));
         let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
-        let started = Started { sealer, waker, level: Level::Memory, relayed: true, config };
+        let started =
+            Started { sealer, waker, level: Level::Memory, relayed: true, config, posted: None };
         self.start(started, |writer| {
             move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
         })
@@ -369,7 +454,7 @@ impl Making {
         started: Started,
         thread: impl FnOnce(Writer) -> F,
     ) -> Result<Publisher, BuildError> {
-        let Started { sealer, waker, level, relayed, config } = started;
+        let Started { sealer, waker, level, relayed, config, posted } = started;
         let section = &self.config.publisher;
         let shared = Arc::new(Shared {
             queue: Queue::new(section.queue_messages, section.queue_bytes),
@@ -381,6 +466,9 @@ impl Making {
             level,
             relayed,
             journal: Mutex::new(None),
+            posted,
+            delivered: Mutex::default(),
+            delivered_changed: Condvar::new(),
             pid: std::process::id(),
             writer_looks: AtomicBool::new(false),
             identity: self.identity,

@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// A reader of what is on disk.
-    pub(super) fn reader(&self) -> Option<Reader> {
+    pub(crate) fn reader(&self) -> Option<Reader> {
         self.keeping.as_ref().map(Keeping::reader)
     }
 
@@ -160,7 +160,8 @@ impl Core {
         random: [u8; 10],
     ) -> Option<Result<(Sealer, u64), JournalError>> {
         let Renewing { above, .. } = self.renewing.take_if(|renewing| now >= renewing.at)?;
-        let begun = self.begin_epoch(sealer, above, wall, random);
+        let unknown = (After::Unknown, Leaf::NONE);
+        let begun = self.begin_epoch(sealer, (above, unknown), wall, random);
         match &begun {
             Ok(_) => self.renewals.done(now),
             Err(_) => self.renewing = Some(Renewing { above, at: now + RETRY_MS }),
@@ -168,18 +169,29 @@ impl Core {
         Some(begun)
     }
 
+    /// Begins a new epoch that is tied to the end of the one before: for those who cannot be given all of that.
+    pub(crate) fn go_on_after(
+        &mut self,
+        before: &Sealer,
+        (after, leaf): (After, Leaf),
+        wall: Timestamp,
+        random: [u8; 10],
+    ) -> Result<(Sealer, u64), JournalError> {
+        self.begin_epoch(before, (None, (after, leaf)), wall, random)
+    }
+
     fn begin_epoch(
         &mut self,
         before: &Sealer,
-        above: Option<Epoch>,
+        (above, after): (Option<Epoch>, (After, Leaf)),
         wall: Timestamp,
         random: [u8; 10],
     ) -> Result<(Sealer, u64), JournalError> {
         let newest = self.keeping.as_ref().and_then(Keeping::newest_epoch);
         let epoch = Epoch::next(wall, random, Some(before.epoch()).max(newest).max(above));
-        let (key, unknown) = (Arc::clone(&self.key), (After::Unknown, Leaf::NONE));
+        let key = Arc::clone(&self.key);
         let (stream, level) = (before.stream().clone(), before.level());
-        let opened = Sealer::open_epoch(key, stream, epoch, unknown, level, wall);
+        let opened = Sealer::open_epoch(key, stream, epoch, after, level, wall);
         let (mut sealer, Sealed { wire, .. }) = opened;
         // What the disk did not take was published nowhere.
         let mut kept = before.last().0;
@@ -207,13 +219,18 @@ impl Core {
         self.keeping.as_ref().map(Keeping::mark)
     }
 
+    /// Bytes of what the journal has behind this place, in whole segments.
+    pub(crate) fn bytes_after(&self, after: Option<(Epoch, u64)>) -> u64 {
+        self.keeping.as_ref().map_or(0, |keeping| keeping.bytes_after(after))
+    }
+
     /// What the journal did, as it is at this time.
     pub fn metrics(&self, wall: Timestamp) -> Option<JournalMetrics> {
         self.keeping.as_ref().map(|keeping| keeping.metrics(wall))
     }
 
     /// Keeps what consumers wait for, and stays within the budget of the host, from now on.
-    pub(super) fn set_retention(&mut self, retention: Retention) {
+    pub(crate) fn set_retention(&mut self, retention: Retention) {
         if let Some(keeping) = &mut self.keeping {
             keeping.set_retention(retention);
         }

@@ -182,6 +182,11 @@ impl Keeping {
         }
     }
 
+    /// Bytes of what lies behind this place, in whole segments.
+    pub(super) fn bytes_after(&self, after: Option<(Epoch, u64)>) -> u64 {
+        self.journal.bytes_after(after)
+    }
+
     /// How far the journal is on disk, for those who read it in this process.
     pub(super) fn mark(&self) -> Mark {
         self.journal.mark()

@@ -3,7 +3,7 @@
 //! A process with an entry in `[endpoints]` takes the first free slot of its identity and binds that
 //! address. One without an entry, or without a free slot, publishes through relays; the calls are the same.
 
-mod build;
+pub(crate) mod build;
 /// For the simulator, which does without the thread; no part of what is promised.
 #[doc(hidden)]
 pub mod core;
@@ -12,15 +12,17 @@ mod keeping;
 /// See [`core`].
 #[doc(hidden)]
 pub mod last_epoch;
-mod opening;
+pub(crate) mod opening;
 mod orders;
 mod own_stream;
-mod past;
+pub(crate) mod past;
+#[cfg(feature = "net")]
+mod posted;
 #[cfg(feature = "net")]
 mod relayed;
 mod retention;
 mod serving;
-mod slot;
+pub(crate) mod slot;
 mod ticket;
 /// See [`core`].
 #[doc(hidden)]
@@ -36,9 +38,10 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivered::{Delivered, Point};
 use crate::envelope::Epoch;
 use crate::identity::{Identity, StreamName};
-use crate::journal::JournalMetrics;
+use crate::journal::{JournalMetrics, Mark};
 use crate::limits::TREE_LEAVES_MAX;
 use crate::queue::{PushError, Queue};
 use crate::record::Level;
@@ -48,6 +51,7 @@ use crate::transport::Wake;
 pub use build::{BuildError, OnFull, PublisherBuilder};
 pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
+pub(crate) use retention::{Floor, Retention};
 pub use ticket::{Publishing, Ticket};
 
 /// The publishing end of a service. `Clone + Send + Sync`: one is shared by all threads.
@@ -81,6 +85,11 @@ struct Shared {
     pid: u32,
     /// The journal's counters as they were after its last append.
     journal: Mutex<Option<JournalMetrics>>,
+    /// How far the journal is from which relays are given what it has, where there is one.
+    posted: Option<Mark>,
+    /// What relays have of it.
+    delivered: Mutex<Delivered>,
+    delivered_changed: Condvar,
     /// The writer looks into the queue soon by itself: one message alone need not wake it.
     writer_looks: AtomicBool,
 }
@@ -121,7 +130,8 @@ pub struct Receipt {
     /// What was reached: [`Level::Memory`] survives nothing; [`Level::Local`] means that the message is on the
     /// publisher's disk, and survives kill -9 and a power cut.
     pub level: Level,
-    /// The relay that accepted it, where there is one in between.
+    /// The relay that accepted it: of a publisher without an endpoint at level `memory`. At level `local` a receipt
+    /// is given before any relay has the message; [`Publisher::flush`] waits for that.
     pub relay: Option<Identity>,
 }
 
@@ -154,6 +164,30 @@ pub enum PublishError {
     /// publisher, or the next one of its slot, is harmless.
     #[error("not stored: {0}")]
     NotStored(String),
+    /// Relays have taken nothing for so long that the outbox is full: `outbox_bytes` in `[publisher]`. Nothing
+    /// was published.
+    #[error(
+        "the outbox of {stream} is full: no relay has taken {most} bytes of it (`outbox_bytes` in [publisher]); \
+         `fedmsg outbox list` shows what waits"
+    )]
+    OutboxFull {
+        /// The stream.
+        stream: StreamName,
+        /// The bound, in bytes.
+        most: u64,
+    },
+    /// Other commands hold the outbox, and held it until the time was over. Nothing was published.
+    #[error(
+        "the outbox of {stream} has been held by process {pid} for {waited:?}: nothing was published"
+    )]
+    OutboxHeld {
+        /// The stream.
+        stream: StreamName,
+        /// The process, as it wrote its number down.
+        pid: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// It is not known whether the message was published; publishing it again with the same `msg_id` to
     /// the same publisher is harmless; at level `local` also to the next one of its slot.
     #[error("no answer in time: the message may have been published or not")]
@@ -244,6 +278,32 @@ impl Publisher {
     /// publish. To call it again does nothing.
     pub fn close(&self) {
         self.handle.close();
+    }
+
+    /// Waits until some relay has everything of which a receipt was given, or the time is over; says whether one
+    /// has. Without an endpoint, at level `local`, that is more than a receipt says; everywhere else nothing has to
+    /// be waited for.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let shared = &self.handle.shared;
+        let Some((epoch, i)) = shared.posted.as_ref().and_then(Mark::get) else { return true };
+        let mut delivered = shared.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        while delivered.floor() < Some(Point { epoch, i }) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = shared.delivered_changed.wait_timeout(delivered, left);
+            delivered = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// What relays have of what is kept here for them; nothing for a publisher with an endpoint, or at `memory`.
+    pub fn delivered(&self) -> Option<Delivered> {
+        let shared = &self.handle.shared;
+        shared.posted.as_ref()?;
+        Some(shared.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Who publishes.
@@ -353,6 +413,16 @@ impl Shared {
 
     fn set_epoch(&self, epoch: Epoch) {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).1 = epoch;
+    }
+
+    /// This is what relays have.
+    #[cfg(feature = "net")]
+    fn handed_over(&self, delivered: Delivered) {
+        let mut known = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != delivered {
+            *known = delivered;
+            self.delivered_changed.notify_all();
+        }
     }
 
     fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {

@@ -13,7 +13,7 @@ use crate::keys::SecretKey;
 use crate::record::Level;
 
 /// The stream as its journal has it. A new epoch begins also where the operator wants one.
-pub(super) fn open_journal(
+pub(crate) fn open_journal(
     disk: Arc<dyn Disk>,
     slot: &SlotLock,
     (stream, settings): (StreamName, Settings),
@@ -26,7 +26,7 @@ pub(super) fn open_journal(
 }
 
 /// For an epoch's name, which must be unique, not secret.
-pub(super) fn random_bytes() -> [u8; 10] {
+pub(crate) fn random_bytes() -> [u8; 10] {
     let mut bytes = [0; 10];
     bytes.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
     bytes

@@ -164,11 +164,11 @@ fn trusted_key(config: &Config, stream: &StreamName) -> Result<Arc<SecretKey>, O
 }
 
 fn take(config: &Config, stream: &StreamName) -> Result<SlotLock, OrderError> {
-    let Slot::Index(index) = stream.slot() else { unreachable!("such a slot has no folder") };
-    let taken = SlotLock::take(&config.state_dir, stream.identity(), usize::from(index));
+    let taken = SlotLock::take(&config.state_dir, stream.identity(), stream.slot());
     taken.map_err(|error| match error {
         SlotError::Held(pid) => OrderError::Held { stream: stream.clone(), pid },
         SlotError::Io(path, error) => OrderError::Io { path, error },
+        SlotError::TooMany => unreachable!("one that is there is taken"),
     })
 }
 
@@ -206,9 +206,9 @@ impl Retired {
 
 /// The folder of a stream's slot, if there is one.
 fn folder_of(state_dir: &Path, stream: &StreamName) -> Result<PathBuf, OrderError> {
-    let path = slot::folder(state_dir, stream.identity(), &stream.slot().to_string());
-    match (stream.slot(), path.is_dir()) {
-        (Slot::Index(_), true) => Ok(path),
-        _ => Err(OrderError::NotHere { stream: stream.clone(), path }),
+    let path = slot::folder(state_dir, stream.identity(), stream.slot());
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err(OrderError::NotHere { stream: stream.clone(), path }),
     }
 }

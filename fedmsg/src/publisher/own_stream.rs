@@ -34,12 +34,13 @@ impl OwnStream {
         key: SecretKey,
         index: u16,
     ) -> Result<Result<OwnStream, String>, BuildError> {
-        let slot = match SlotLock::take(&config.state_dir, identity, usize::from(index)) {
+        let slot = match SlotLock::take(&config.state_dir, identity, Slot::Index(index)) {
             Ok(slot) => slot,
             Err(SlotError::Held(pid)) => return Ok(Err(pid)),
             Err(SlotError::Io(path, error)) => {
                 return Err(BuildError::Io { what: path.display().to_string(), error });
             }
+            Err(SlotError::TooMany) => return Err(BuildError::TooManySlots(identity.clone())),
         };
         let stream = StreamName::new(identity.clone(), Slot::Index(index));
         let (after, prev, before) = slot.before();

@@ -17,13 +17,13 @@ use crate::timestamp::Timestamp;
 /// The journal of a stream, until somebody publishes under an identifier of his own. Most services never do, and
 /// reading it takes a moment (measured: 0.3 s for 100,000 messages of 1 KB, 1 s for those of 10 KB), so it is not
 /// read when a publisher starts.
-pub(super) struct Past(pub(super) Reader);
+pub(crate) struct Past(pub(crate) Reader);
 
 impl Past {
     /// Puts what is in the journal into `ids`: the newest 100,000 messages of 24 hours, whether their callers
     /// gave the identifiers or not, which a record does not show. `now` is the time of `ids` in milliseconds,
     /// `wall` that of the day.
-    pub(super) fn recall(mut self, ids: &mut MsgIds, now: i64, wall: Timestamp) {
+    pub(crate) fn recall(mut self, ids: &mut MsgIds, now: i64, wall: Timestamp) {
         let clock = Clock::start();
         let mut messages = 0_u64;
         let read = self.read(wall, |epoch, entry| {

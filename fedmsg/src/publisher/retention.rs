@@ -3,20 +3,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::JournalSection;
 use crate::consumer::ConsumerName;
+use crate::delivered::Point;
 use crate::envelope::Epoch;
 use crate::identity::StreamName;
 use crate::replay::Shelf;
 
+/// Up to where some relay has everything, for the journal that keeps what none has.
+pub(crate) type Floor = Arc<Mutex<Option<Point>>>;
+
 /// The retention of one publisher's journal.
 #[derive(Debug)]
-pub(super) struct Retention {
+pub(crate) struct Retention {
     stream: StreamName,
-    shelf: Arc<Shelf>,
+    /// Where consumers that are waited for say how far they are.
+    shelf: Option<Arc<Shelf>>,
     hold_for: Vec<ConsumerName>,
+    /// Up to where some relay has everything, where there are relays.
+    floor: Option<Floor>,
     host_bytes: u64,
     /// The folder of all journals of the host.
     streams: PathBuf,
@@ -33,14 +40,34 @@ impl Retention {
     ) -> Retention {
         let (hold_for, host_bytes) = (section.hold_for.clone(), section.host_bytes);
         let streams = state_dir.join("streams");
-        Retention { stream, shelf, hold_for, host_bytes, streams, told: false }
+        let (shelf, floor) = (Some(shelf), None);
+        Retention { stream, shelf, hold_for, floor, host_bytes, streams, told: false }
+    }
+
+    /// That of a journal from which relays are given what it has. Consumers do not know its publisher, and tell
+    /// it nothing.
+    pub(crate) fn until_delivered(
+        section: &JournalSection,
+        stream: StreamName,
+        floor: Floor,
+        state_dir: &Path,
+    ) -> Retention {
+        let (hold_for, host_bytes) = (Vec::new(), section.host_bytes);
+        let streams = state_dir.join("streams");
+        let (shelf, floor) = (None, Some(floor));
+        Retention { stream, shelf, hold_for, floor, host_bytes, streams, told: false }
     }
 
     /// Whether a segment that ends here must stay, because a consumer has not said that it is done with it. One
     /// that has said nothing since this process began has not.
     pub(super) fn holds(&mut self, epoch: Epoch, last: u64) -> bool {
+        if let Some(floor) = &self.floor {
+            let floor = *floor.lock().unwrap_or_else(PoisonError::into_inner);
+            return floor < Some(Point { epoch, i: last });
+        }
         let waits_for = |consumer: &&ConsumerName| {
-            let floor = self.shelf.floor(&self.stream, consumer.as_str());
+            let shelf = self.shelf.as_ref();
+            let floor = shelf.and_then(|shelf| shelf.floor(&self.stream, consumer.as_str()));
             floor.is_none_or(|floor| (floor.epoch, floor.upto) < (epoch, last))
         };
         let Some(consumer) = self.hold_for.iter().find(waits_for) else {

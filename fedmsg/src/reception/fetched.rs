@@ -2,7 +2,7 @@
 
 use super::Reception;
 use crate::endpoint::Endpoint;
-use crate::envelope::{Epoch, Wire};
+use crate::envelope::{Epoch, Kind, Wire};
 use crate::event::{Event, Message, Rejected, Stalled, Unfetched};
 use crate::history::Order;
 use crate::identity::StreamName;
@@ -102,7 +102,9 @@ impl Reception {
                 }
                 Ok(_) => self.repair.blame(&fetched.holder, now),
                 Err(refused) => {
-                    self.refused_of_holder(*refused, &fetched, now);
+                    if self.refused_of_holder(*refused, &fetched, now) {
+                        self.repair.blame(&fetched.holder, now);
+                    }
                 }
             }
         }
@@ -131,18 +133,14 @@ impl Reception {
                         break;
                     }
                 }
-                Ok(_) => {
-                    self.repair.blame(&asked.holder, now);
-                    return;
-                }
+                Ok(_) => return self.found_out(asked, i, now),
                 Err(refused) => {
                     let place = refused.stream.as_ref().zip(refused.place);
                     if place.is_some_and(|(stream, place)| !asked.fits(stream, &place, i)) {
-                        self.repair.blame(&asked.holder, now);
-                        return;
+                        return self.found_out(asked, i, now);
                     }
                     if self.refused_of_holder(*refused, asked, now) {
-                        return;
+                        return self.found_out(asked, i, now);
                     }
                 }
             }
@@ -155,14 +153,20 @@ impl Reception {
         }
     }
 
+    /// A holder gave something else than this number. What belongs to a stream's order is needed again by itself;
+    /// a single record is asked of the next one.
+    fn found_out(&mut self, asked: &Fetched, i: u64, now: u64) {
+        self.repair.blame(&asked.holder, now);
+        if asked.single {
+            self.fetch(asked.stream.clone(), asked.epoch, i, now);
+        }
+    }
+
     /// Refuses what a holder gave. One who gives what nobody can have signed is not asked for a while; what
     /// lacks a key or a rule here is no fault of his. `true` when it is his.
     fn refused_of_holder(&mut self, refused: Refused, asked: &Fetched, now: u64) -> bool {
         let is_ours = matches!(refused.reason, Rejection::UnknownKey | Rejection::RevokedKey);
         let lied = refused.place.is_none() && !is_ours;
-        if lied {
-            self.repair.blame(&asked.holder, now);
-        }
         let endpoint = asked.stream.identity().clone();
         if asked.single {
             self.rejections.count(refused.reason);
@@ -186,8 +190,11 @@ struct Fetched {
 }
 
 impl Fetched {
+    /// Whether a record is the one with this number. A heartbeat has the number of what it is about, and is none.
     fn fits(&self, stream: &StreamName, place: &Place, i: u64) -> bool {
-        *stream == self.stream && place.epoch == self.epoch && place.i == i
+        let kind = if i == 0 { Kind::Genesis } else { Kind::Message };
+        let is_at = place.epoch == self.epoch && place.i == i && place.kind == kind;
+        *stream == self.stream && is_at
     }
 
     fn message(&self, verified: Verified, wall: Timestamp) -> Message {

@@ -83,3 +83,31 @@ fn a_stream_whose_key_comes_later_is_taken_from_where_it_would_have_begun() {
     take(&badges, 1..=5);
     wait_for(|| ledger(&world).is_empty(), || format!("{:?}", ledger(&world)));
 }
+
+#[test]
+fn a_key_that_goes_and_comes_back_loses_nothing_that_was_refused_before() {
+    let world = World::new();
+    let publisher = world.publisher("app.one");
+    world.rules("app", "{prefix}.{env}.{service}.m");
+    let badges =
+        world.builder().start(Start::Earliest).pattern("app.m").build().expect("a consumer");
+    publish_all(&publisher, "app.n", 1..=3);
+    publish(&publisher, "app.m", 4);
+    take(&badges, [4]);
+    // Now these are fetched again, because keys have changed, and nobody here can verify them.
+    std::fs::remove_file(world.path("etc/keys.d/app.one.toml")).expect("removed");
+    let noted = || ledger(&world).iter().any(|(_, reason)| *reason == "unknown_key");
+    wait_for(noted, || format!("{:?}", ledger(&world)));
+    world.trust("app.one");
+    wait_for(|| !noted(), || format!("{:?}", ledger(&world)));
+    world.rules("app", "{prefix}.{env}.{service}.>");
+    let mut late = Vec::new();
+    for _ in 1..=3 {
+        let delivery = next(&badges);
+        assert!(delivery.is_late());
+        late.push(n(&delivery));
+        delivery.ack();
+    }
+    late.sort_unstable();
+    assert_eq!(late, [1, 2, 3]);
+}

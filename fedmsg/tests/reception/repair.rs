@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fedmsg::endpoint::Endpoint;
+use fedmsg::event::Event;
 use fedmsg::followed::Followed;
 use fedmsg::frames::{Answer, ErrorCode, Reply, RequestId};
 use fedmsg::identity::StreamName;
@@ -10,7 +11,7 @@ use fedmsg::limits::{HELD_MESSAGES_MAX, SILENT_MS};
 use fedmsg::need::{Need, What};
 use fedmsg::repair::{Holders, Repair};
 
-use crate::world::{Mode, Shelf, World, Writer, fetched};
+use crate::world::{Mode, STREAM, Shelf, World, Writer, epoch, fetched};
 
 /// A reader of a stream that one holder keeps, from its first message on.
 pub fn following(holders: usize) -> (World, Writer) {
@@ -220,6 +221,28 @@ fn a_record_outside_of_the_order_comes_late_or_is_known_to_be_gone() {
     world.reception.fetch(stream, writer.sealer.epoch(), 7, world.now);
     world.pass(0);
     world.says("late:2 unfetched:7");
+}
+
+#[test]
+fn a_heartbeat_is_not_the_message_whose_number_it_has() {
+    let (mut world, mut writer) = following(2);
+    let mut sealed = writer.seal(2);
+    let beat = writer.beat(1);
+    sealed.extend(writer.seal(1));
+    world.keep(&sealed, 1);
+    world.arrive(&sealed);
+    world.words.clear();
+    let of_epoch = world.hosts[0].shelf.epochs.get_mut(&epoch(1)).expect("an epoch");
+    of_epoch.insert(2, beat.wire);
+    let stream = StreamName::parse(STREAM).expect("stream");
+    world.reception.fetch(stream, writer.sealer.epoch(), 2, world.now);
+    world.pass(1_000);
+    world.says("late:2");
+    let late = world.log.iter().find_map(|event| match event {
+        Event::Late(message) => Some(message.wire().clone()),
+        _ => None,
+    });
+    assert_eq!(late, Some(sealed[1].wire.clone()), "from whom it is true");
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! The bad network of these tests does what it says.
+//! The bad network does what it says.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::harness::PATIENCE;
-use crate::harness::proxy::{Mode, Proxy, Way};
+use fedmsg_badnet::{Mode, PATIENCE, Proxy, Way};
 
 /// A connection through a proxy: its two ends.
 fn connected() -> (Proxy, TcpListener, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let proxy = Proxy::to(&format!("tcp://{}", listener.local_addr().expect("an address")));
+    let target = format!("tcp://{}", listener.local_addr().expect("an address"));
+    let proxy = Proxy::to(&target).expect("a proxy");
     let (near, far) = connect(&proxy, &listener);
     (proxy, listener, near, far)
 }
@@ -49,8 +49,8 @@ fn bytes_pass_in_both_directions_and_an_end_is_passed_on() {
     let (proxy, _listener, mut near, mut far) = connected();
     carries(&mut near, &mut far, "question");
     carries(&mut far, &mut near, "answer");
-    proxy.wait_passed(Way::Up, 8);
-    proxy.wait_passed(Way::Down, 6);
+    proxy.wait_passed(Way::Up, 8).expect("in time");
+    proxy.wait_passed(Way::Down, 6).expect("in time");
     assert_eq!((proxy.passed(Way::Up), proxy.passed(Way::Down)), (8, 6));
     far.shutdown(std::net::Shutdown::Write).expect("half closed");
     assert_eq!(rest(&mut near), (Vec::new(), None));
@@ -80,14 +80,14 @@ fn a_connection_is_cut_in_the_middle_and_the_next_one_counts_anew() {
     proxy.set(Way::Down, Mode::CutAfter(3));
     far.write_all(b"broken").expect("written");
     assert_eq!(rest(&mut near).0, b"bro");
-    proxy.wait_open(0);
+    proxy.wait_open(0).expect("in time");
     let (mut near, mut far) = connect(&proxy, &listener);
     far.write_all(b"again").expect("written");
     assert_eq!(rest(&mut near).0, b"aga");
     proxy.heal();
     let (mut near, mut far) = connect(&proxy, &listener);
     carries(&mut far, &mut near, "whole again");
-    proxy.wait_accepted(3);
+    proxy.wait_accepted(3).expect("in time");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn bytes_drip_one_by_one_until_it_heals() {
     // A drip that would take an hour, and does not.
     proxy.set(Way::Up, Mode::Drip(Duration::from_secs(600)));
     near.write_all(b"at last").expect("written");
-    proxy.wait_passed(Way::Up, 7);
+    proxy.wait_passed(Way::Up, 7).expect("in time");
     proxy.heal();
     reads(&mut far, "at last");
 }
@@ -128,4 +128,10 @@ fn a_target_that_is_not_there_is_an_end_and_no_hang() {
     let mut near = TcpStream::connect(address).expect("the proxy is there");
     near.set_read_timeout(Some(PATIENCE)).expect("set");
     assert!(rest(&mut near).0.is_empty());
+}
+
+#[test]
+fn only_tcp_is_carried() {
+    let error = Proxy::to("ipc:///run/x").map(drop).map_err(|error| error.kind());
+    assert_eq!(error, Err(ErrorKind::InvalidInput));
 }

@@ -1,13 +1,25 @@
 //! A bad network: TCP connections that go through here can stall, drip, be cut in the middle of a frame, or reset.
+//!
+//! ```no_run
+//! use fedmsg_badnet::{Mode, Proxy};
+//!
+//! let proxy = Proxy::to("tcp://127.0.0.1:3000")?;
+//! println!("connect to {}", proxy.address());
+//! proxy.set_both(Mode::Stall);
+//! proxy.heal();
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::PATIENCE;
+/// Longest time that something is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a quiet connection looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(10);
@@ -66,15 +78,17 @@ impl Default for State {
 }
 
 impl Proxy {
-    /// Carries what connects to [`address`](Proxy::address) to this one, such as `tcp://127.0.0.1:3000`.
-    pub fn to(target: &str) -> Proxy {
-        let target = target.strip_prefix("tcp://").expect("a tcp address").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("tcp://{}", listener.local_addr().expect("an address"));
+    /// Carries what connects to [`address`](Proxy::address) to this one, such as `tcp://127.0.0.1:3000`, on threads
+    /// of its own. An error is an address of another kind, or that there is no port or no thread to be had.
+    pub fn to(target: &str) -> io::Result<Proxy> {
+        let wrong = || io::Error::new(ErrorKind::InvalidInput, format!("{target}: not tcp://"));
+        let target = target.strip_prefix("tcp://").ok_or_else(wrong)?.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = format!("tcp://{}", listener.local_addr()?);
         let shared = Arc::new(Shared::default());
         let carried = Arc::clone(&shared);
-        std::thread::spawn(move || accept(&listener, &target, &carried));
-        Proxy { address, shared }
+        thread::Builder::new().spawn(move || accept(&listener, &target, &carried))?;
+        Ok(Proxy { address, shared })
     }
 
     /// Where to connect to.
@@ -112,30 +126,38 @@ impl Proxy {
         self.shared.lock().accepted
     }
 
-    /// Waits until so many bytes have passed in this direction.
-    pub fn wait_passed(&self, way: Way, bytes: u64) {
-        self.wait("bytes", |state| state.passed[way as usize] >= bytes);
+    /// Waits until so many bytes have passed in this direction; an error when that takes longer than [`PATIENCE`].
+    pub fn wait_passed(&self, way: Way, bytes: u64) -> io::Result<()> {
+        self.wait("bytes", |state| state.passed[way as usize] >= bytes)
     }
 
-    /// Waits until so many connections were made, those that ended included.
-    pub fn wait_accepted(&self, connections: u64) {
-        self.wait("connections", |state| state.accepted >= connections);
+    /// Waits until so many connections were made, those that ended included; an error when that takes longer than
+    /// [`PATIENCE`].
+    pub fn wait_accepted(&self, connections: u64) -> io::Result<()> {
+        self.wait("connections", |state| state.accepted >= connections)
     }
 
-    /// Waits until so many connections are open.
-    pub fn wait_open(&self, connections: u64) {
-        self.wait("open connections", |state| state.open == connections);
+    /// Waits until so many connections are open; an error when that takes longer than [`PATIENCE`].
+    pub fn wait_open(&self, connections: u64) -> io::Result<()> {
+        self.wait("open connections", |state| state.open == connections)
     }
 
-    fn wait(&self, what: &str, until: impl Fn(&State) -> bool) {
+    fn wait(&self, what: &str, until: impl Fn(&State) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.lock();
         while !until(&state) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let State { passed, accepted, open, .. } = &*state;
-            assert!(!left.is_zero(), "waited for {what}: {passed:?} {accepted} {open}");
+            if left.is_zero() {
+                let State { passed, accepted, open, .. } = &*state;
+                let (to, passed) = (&self.address, format!("{passed:?} bytes passed"));
+                let seen = format!(
+                    "waited for {what} at {to}: {passed}, {accepted} connections, {open} open"
+                );
+                return Err(io::Error::new(ErrorKind::TimedOut, seen));
+            }
             state = self.shared.wait(state, left);
         }
+        Ok(())
     }
 }
 
@@ -200,9 +222,9 @@ fn accept(listener: &TcpListener, target: &str, shared: &Arc<Shared>) {
         }
         // Nobody there: the peer sees a connection that ends at once, and tries again.
         let Ok(far) = TcpStream::connect(target) else { continue };
-        for stream in [&near, &far] {
-            stream.set_read_timeout(Some(LOOK)).expect("set");
-            stream.set_nodelay(true).expect("set");
+        // It has ended again when its socket takes no options.
+        if [&near, &far].into_iter().any(|stream| set_up(stream).is_err()) {
+            continue;
         }
         shared.count(|state| {
             state.accepted += 1;
@@ -212,9 +234,14 @@ fn accept(listener: &TcpListener, target: &str, shared: &Arc<Shared>) {
         let ends = Arc::new(ends);
         for way in [Way::Up, Way::Down] {
             let ends = Arc::clone(&ends);
-            std::thread::spawn(move || carry(&ends, way));
+            thread::spawn(move || carry(&ends, way));
         }
     }
+}
+
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(LOOK))?;
+    stream.set_nodelay(true)
 }
 
 /// One direction of one connection, until it ends.

@@ -1,0 +1,40 @@
+//! What a process uses, as Linux tells it.
+
+use std::fs;
+
+use super::Program;
+
+/// What a process uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Memory that is really there (`VmRSS`), in KiB.
+    pub memory_kb: u64,
+    /// The most of it so far (`VmHWM`), in KiB.
+    pub most_kb: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
+impl Usage {
+    /// Nothing where the system does not tell.
+    pub fn of(program: &Program) -> Option<Usage> {
+        let folder = format!("/proc/{}", program.id());
+        let status = fs::read_to_string(format!("{folder}/status")).ok()?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        let descriptors = fs::read_dir(format!("{folder}/fd")).ok()?.count() as u64;
+        Some(Usage { memory_kb: number("VmRSS:")?, most_kb: number("VmHWM:")?, descriptors })
+    }
+}
+
+/// How many descriptors a process may have, when it asks for all that it can get.
+pub fn most_descriptors() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().nth(1)? {
+        "unlimited" => Some(u64::MAX),
+        most => most.parse().ok(),
+    }
+}
