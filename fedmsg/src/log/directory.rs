@@ -39,7 +39,7 @@ impl Key {
     /// About which one of so many entries this is.
     fn guess(self, entries: u32) -> u32 {
         let start = u64::from(u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]));
-        (start * u64::from(entries) >> 32) as u32
+        ((start * u64::from(entries)) >> 32) as u32
     }
 }
 

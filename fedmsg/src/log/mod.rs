@@ -12,7 +12,7 @@
 //! The layout, from below: `format` (the bytes of a segment), `item` (what is kept), `window` and `scan` (one
 //! segment from start to end), `table` (the places of one segment), `directory` (the same on disk: the index),
 //! `streams` (what is known of every stream), `heads` (the same on disk), `shared` (all of that together),
-//! `writer`, `retention`, `reader`, and `open` with `tips`.
+//! `writer`, `retention`, `reader` with `taking`, and `open` with `tips`.
 
 mod directory;
 mod error;
@@ -27,6 +27,7 @@ mod settings;
 mod shared;
 mod streams;
 mod table;
+mod taking;
 mod tips;
 mod window;
 mod writer;

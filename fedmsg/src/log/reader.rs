@@ -4,26 +4,19 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::directory::Key;
 use super::error::LogError;
 use super::format::Sequence;
 use super::item::Head;
 use super::shared::{Known, Shared};
-use super::streams::run_of;
-use super::window::Window;
+use super::streams::{Stream, run_of};
+use super::taking::Taken;
 use crate::envelope::{Epoch, Wire};
 use crate::frames::{Completeness, Range, Spot};
 use crate::holder::{Absent, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::{Batch, Body, Damage, Entry};
-use crate::limits::LOG_REREADS_MAX;
+use crate::limits::{LOG_REREADS_MAX, NUMBER_MAX};
 use crate::timestamp::Timestamp;
-
-/// Records of one stream that lie at most so far from each other are read together.
-const NEAR_BYTES: u32 = 16 << 10;
-const NEAR_STEP_BYTES: usize = 64 << 10;
-/// So much is read at once where the next record is far.
-const FAR_STEP_BYTES: usize = 4 << 10;
 
 /// Reads a log beside its writer, in any number of threads. Cheap to clone.
 ///
@@ -32,12 +25,6 @@ const FAR_STEP_BYTES: usize = 4 << 10;
 #[derive(Clone)]
 pub struct LogReader {
     pub(super) shared: Arc<Shared>,
-}
-
-/// Numbers of one segment that follow each other, and where the first ones of them are.
-struct Piece {
-    segment: Sequence,
-    places: Vec<u32>,
 }
 
 impl LogReader {
@@ -76,6 +63,7 @@ impl LogReader {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Batch, Absent> {
+        let part = Part { to: part.to.min(NUMBER_MAX), ..part };
         let Part { epoch, from, to } = part;
         if let Some(batch) = self.before_the_first(stream, part)? {
             return Ok(batch);
@@ -242,7 +230,7 @@ impl LogReader {
     /// Every stream, with its newest epoch and last number.
     pub fn heads(&self) -> Vec<Spot> {
         let known = self.shared.known();
-        let spot = |stream: &super::streams::Stream| {
+        let spot = |stream: &Stream| {
             let tip = stream.tip.as_ref()?;
             Some(Spot { stream: stream.name.clone(), epoch: tip.epoch, i: tip.last })
         };
@@ -267,154 +255,6 @@ impl LogReader {
     /// given up and when it closes; in between it makes heartbeats outlive a kill.
     pub fn save_heads(&self) -> Result<(), LogError> {
         self.shared.save_heads()
-    }
-
-    /// Takes records from `taken.next` up to `to` that are in one segment. Says whether everything was as it
-    /// was known to be; if not, what is known was set right, and it is to be tried again.
-    fn take(
-        &self,
-        stream: &StreamName,
-        epoch: Epoch,
-        to: u64,
-        taken: &mut Taken,
-    ) -> io::Result<bool> {
-        let most = usize::try_from(to - taken.next + 1).unwrap_or(usize::MAX);
-        let most = most.min(taken.records_left);
-        let found = match self.piece(stream, epoch, taken.next, most) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.gone(stream, epoch, taken.next);
-            }
-            found => found?,
-        };
-        let Some(piece) = found else { return Ok(false) };
-        let open = match self.shared.open(piece.segment) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.gone(stream, epoch, taken.next);
-            }
-            open => open?,
-        };
-        let end = self.shared.end_of(piece.segment);
-        let mut window = Window::new(&*open.file, piece.segment, end, FAR_STEP_BYTES);
-        let mut next_places = piece.places.iter().skip(1);
-        for place in &piece.places {
-            let near = next_places.next().is_some_and(|next| next.abs_diff(*place) <= NEAR_BYTES);
-            window.set_step(if near { NEAR_STEP_BYTES } else { FAR_STEP_BYTES });
-            let record = window.record(u64::from(*place))?.map(|(raw, _)| raw);
-            let is_it = |raw: &super::format::Raw<'_>| {
-                raw.stream == stream.as_str() && raw.epoch == epoch && raw.i == taken.next
-            };
-            let record = record.filter(is_it).and_then(|raw| Some((raw.time, raw.body()?)));
-            let Some((time, body)) = record else {
-                self.wrong(stream, epoch, taken.next, piece.segment)?;
-                return Ok(false);
-            };
-            taken.take(Entry { i: taken.next, time, body });
-            if taken.full {
-                break;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Where numbers from this one on are in one segment.
-    fn piece(
-        &self,
-        stream: &StreamName,
-        epoch: Epoch,
-        i: u64,
-        most: usize,
-    ) -> io::Result<Option<Piece>> {
-        let segment = {
-            let known = self.shared.known();
-            let active =
-                known.active.as_ref().and_then(|table| table.run(stream.as_str(), epoch, i));
-            if let (Some(run), Some(segment)) = (active, known.active_sequence()) {
-                let from = (i - run.first) as usize;
-                let to = run.offsets.len().min(from.saturating_add(most));
-                return Ok(Some(Piece { segment, places: run.offsets[from..to].to_vec() }));
-            }
-            let runs = known.streams.get(stream.as_str()).map(|known| known.of_epoch(epoch));
-            match runs.and_then(|runs| run_of(runs, i)) {
-                Some(run) => run.segment,
-                None => return Ok(None),
-            }
-        };
-        let open = self.shared.open(segment)?;
-        let key = Key::of(stream.as_str());
-        if let Some(index) = self.shared.index(segment, &open)?
-            && let Some(places) = index.outline.places(&*index.file, key, epoch, i, most)?
-        {
-            return Ok(Some(Piece { segment, places }));
-        }
-        self.shared.mend(segment)?;
-        Ok(None)
-    }
-
-    /// A record is not where it was known to be.
-    fn wrong(
-        &self,
-        stream: &StreamName,
-        epoch: Epoch,
-        i: u64,
-        segment: Sequence,
-    ) -> io::Result<()> {
-        let mut known = self.shared.known_mut();
-        if known.active_sequence() == Some(segment) {
-            if let Some(table) = &mut known.active {
-                table.remove(stream.as_str(), epoch, i);
-            }
-            drop(known);
-            self.shared.damage.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let path = self.shared.segment_path(segment);
-            tracing::error!(path = %path.display(), %stream, %epoch, i, "a record is damaged");
-            return Ok(());
-        }
-        drop(known);
-        tracing::warn!(segment, %stream, %epoch, i, "a record is not where the index says");
-        self.shared.mend(segment)
-    }
-
-    /// A file is not there: fine when its segment was given up meanwhile, and an error when it was not.
-    fn gone(&self, stream: &StreamName, epoch: Epoch, i: u64) -> io::Result<bool> {
-        match self.shared.known().has(stream.as_str(), epoch, i) {
-            true => Err(io::ErrorKind::NotFound.into()),
-            false => Ok(false),
-        }
-    }
-}
-
-/// What is read so far.
-struct Taken {
-    entries: Vec<Entry>,
-    holes: Vec<(u64, u64)>,
-    /// The number that comes next.
-    next: u64,
-    records_left: usize,
-    bytes_left: usize,
-    /// The next record did not fit.
-    full: bool,
-}
-
-impl Taken {
-    fn new(from: u64, records: usize, bytes: usize) -> Taken {
-        let (entries, holes) = (Vec::new(), Vec::new());
-        Taken { entries, holes, next: from, records_left: records, bytes_left: bytes, full: false }
-    }
-
-    fn take(&mut self, entry: Entry) {
-        let bytes = match &entry.body {
-            Body::Record(wire) => wire.len(),
-            Body::Gone { reason, .. } => 32 + reason.len(),
-        };
-        if bytes > self.bytes_left && !self.entries.is_empty() {
-            self.full = true;
-            return;
-        }
-        self.bytes_left = self.bytes_left.saturating_sub(bytes);
-        self.records_left -= 1;
-        self.next = entry.i + 1;
-        self.entries.push(entry);
-        self.full = self.records_left == 0;
     }
 }
 

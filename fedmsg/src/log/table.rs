@@ -129,12 +129,12 @@ impl Table {
 
     /// About how many bytes of memory this takes.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let one = |(name, places): (&Box<str>, &Places)| {
+        let one = |name: &str, places: &Places| {
             let runs = places.runs.capacity() * size_of::<PlacedRun>();
             let offsets: usize = places.runs.iter().map(|run| run.offsets.capacity() * 4).sum();
             name.len() + size_of::<Places>() + 48 + runs + offsets
         };
-        self.streams.iter().map(|stream| one(stream) as u64).sum()
+        self.streams.iter().map(|(name, places)| one(name, places) as u64).sum()
     }
 }
 

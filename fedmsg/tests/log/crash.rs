@@ -61,7 +61,7 @@ fn check(call: u64, seed: u64) {
     let log = relay.live(&[3, 1]);
     let log = log.unwrap_or_else(|error| panic!("call {call}, seed {seed}: {error}"));
     relay.verify(&log);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         log.close().unwrap_or_else(|error| panic!("call {call}, seed {seed}: {error}"));
     }
     disk.restart(seed + 2_000);

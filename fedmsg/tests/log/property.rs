@@ -65,7 +65,7 @@ fn reopen(log: Log, disk: &MemoryDisk, random: &mut Rng) -> Log {
         disk.restart(random.u64(..));
     }
     for (path, _) in disk.files() {
-        if !path.extension().is_some_and(|e| e == "seg") && random.u8(0..4) == 0 {
+        if path.extension().is_none_or(|e| e != "seg") && random.u8(0..4) == 0 {
             disk.remove(&path).expect("removes");
         }
     }
