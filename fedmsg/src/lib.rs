@@ -37,7 +37,7 @@
 //! [`config`] gives, is put into order by a [`sequence::Sequencer`], and is handed out by a [`Subscriber`] as
 //! an [`Event`].
 //!
-//! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`,
+//! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`, `log`,
 //! `net`, `outbox`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
 #![deny(unsafe_code)]
 
@@ -65,6 +65,7 @@ pub mod journal;
 pub mod json;
 pub mod keys;
 pub mod limits;
+pub mod log;
 pub mod merkle;
 pub mod need;
 #[cfg(feature = "net")]
