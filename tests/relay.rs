@@ -8,7 +8,7 @@ use fedmsg::record::Level;
 use fedmsg::{Draft, Identity, Publisher};
 use serde_json::json;
 
-use crate::harness::Bus;
+use crate::harness::{Bus, PATIENCE};
 use crate::publishing::publish;
 
 #[test]
@@ -52,6 +52,7 @@ fn a_relay_that_is_told_to_end_says_so_and_ends_with_success() {
     for n in 1..=20 {
         assert_eq!(publish(&publisher, "a.n", n), n);
     }
+    assert!(publisher.flush(PATIENCE), "the relay has everything");
     relay.term();
     let (code, out, errors) = relay.end();
     assert_eq!((code, out.len()), (0, 0), "{errors:?}");

@@ -91,6 +91,7 @@ pub mod seal;
 mod sealer;
 pub mod sequence;
 mod signing;
+pub mod stored;
 mod stream;
 pub mod subscriber;
 pub mod testing;

@@ -228,6 +228,10 @@ pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
 pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Largest `keep_bytes` of a configuration.
 pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// What a relay keeps in its log, in bytes, unless its configuration says otherwise.
+pub const RELAY_KEEP_BYTES: u64 = 10 << 30;
+/// How long a relay keeps messages, in milliseconds, unless its configuration says otherwise.
+pub const RELAY_KEEP_MS: u64 = 7 * 24 * 3_600_000;
 /// Default of `host_bytes`.
 pub const JOURNAL_HOST_BYTES: u64 = 16 << 30;
 /// Most consumers in `hold_for`.
