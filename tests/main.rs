@@ -25,6 +25,7 @@ mod outbox;
 mod partitions;
 mod publishing;
 mod relay;
+mod relay_log;
 mod reload;
 mod repair;
 mod replay;

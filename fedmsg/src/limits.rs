@@ -228,6 +228,10 @@ pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
 pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Largest `keep_bytes` of a configuration.
 pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// What a relay keeps in its log, in bytes, unless its configuration says otherwise.
+pub const RELAY_KEEP_BYTES: u64 = 10 << 30;
+/// How long a relay keeps messages, in milliseconds, unless its configuration says otherwise.
+pub const RELAY_KEEP_MS: u64 = 7 * 24 * 3_600_000;
 /// Default of `host_bytes`.
 pub const JOURNAL_HOST_BYTES: u64 = 16 << 30;
 /// Most consumers in `hold_for`.
@@ -348,6 +352,27 @@ pub const STORE_AGAIN_MS_MAX: u64 = 5_000;
 /// How long a call to a store waits for another process, in milliseconds.
 pub const STORE_WAIT_MS: u64 = 5_000;
 
+/// Most records of one append to the log of a relay.
+pub const LOG_BATCH_RECORDS_MAX: usize = 8_192;
+/// Most bytes of one append to the log of a relay, as they are written.
+pub const LOG_BATCH_BYTES_MAX: usize = 16 << 20;
+/// Longest record of the log of a relay, in bytes: its own fields, a stream, a topic and an envelope.
+pub const LOG_RECORD_BYTES_MAX: usize =
+    64 + IDENTITY_BYTES_MAX + 37 + TOPIC_BYTES_MAX + ENVELOPE_BYTES_MAX;
+/// Most segments of the log of a relay.
+pub const LOG_SEGMENTS_MAX: usize = 20_000;
+/// Streams that the log of a relay knows of; those that were silent for longest are forgotten first.
+pub const LOG_STREAMS_MAX: usize = STREAMS_MAX;
+/// Most runs of numbers that the log of a relay knows of, all streams together: a stream has one in each
+/// segment that it is in, and one more behind each hole. Beyond that the oldest segments are given up.
+pub const LOG_RUNS_MAX: usize = 4_000_000;
+/// Segments of the log of a relay that are open for reading at one time, each with its index.
+pub const LOG_OPEN_SEGMENTS_MAX: usize = 32;
+/// Damaged places that are told of one segment of the log of a relay; further ones are counted.
+pub const LOG_DAMAGE_MAX: usize = 1_024;
+/// How often a reader of the log of a relay begins anew for one answer, because what it read was not there.
+pub const LOG_REREADS_MAX: usize = 64;
+
 const _: () = assert!(ENVELOPE_BYTES_MAX > SIGNATURE_CHARS_MAX + HEADERS_MAX * 64);
 const _: () = assert!(1 << TREE_PATH_MAX == TREE_LEAVES_MAX);
 const _: () = assert!(IDENTITY_BYTES_MAX + "_heartbeat.".len() + 37 <= TOPIC_BYTES_MAX);
@@ -372,6 +397,9 @@ const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
 const _: () = assert!(FORGET_LOOK_MS <= FORGET_FULL_MS && FORGET_FULL_MS <= FORGET_MS);
 const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(LOG_BATCH_BYTES_MAX > LOG_RECORD_BYTES_MAX);
+const _: () = assert!(LOG_BATCH_RECORDS_MAX <= u16::MAX as usize);
+const _: () = assert!(JOURNAL_SEGMENT_BYTES_MAX + (LOG_BATCH_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(JOURNAL_BATCH_BYTES_MAX > JOURNAL_RECORD_BYTES_MAX);
 const _: () =
     assert!(JOURNAL_RESERVE_BYTES > JOURNAL_LAST_WORDS_BYTES_MAX + JOURNAL_HEADER_BYTES_MAX);

@@ -132,11 +132,11 @@ impl Bus {
     }
 
     fn relay_entry(&self, identity: &str) {
-        let (publish, submit) = (free_port(), free_port());
+        let (publish, submit, replay) = (free_port(), free_port(), free_port());
         let ipc = self.path(&format!("{identity}.sock"));
         let text = format!(
             "[endpoints.{identity:?}]\npublish = \"tcp://127.0.0.1:{publish}\"\n\
-             submit = [\"tcp://127.0.0.1:{submit}\", \"ipc://{}\"]\ncarries = [\"{{prefix}}.{{env}}.>\"]\n",
+             replay = \"tcp://127.0.0.1:{replay}\"\nsubmit = [\"tcp://127.0.0.1:{submit}\", \"ipc://{}\"]\ncarries = [\"{{prefix}}.{{env}}.>\"]\n",
             ipc.display()
         );
         fs::write(self.entry_path(identity), text).expect("written");

@@ -150,7 +150,7 @@ impl JournalError {
 }
 
 /// Whether a call failed because there was no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

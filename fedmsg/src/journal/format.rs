@@ -274,27 +274,27 @@ fn checksum(epoch: Epoch, length: &[u8], body: &[u8]) -> u32 {
 }
 
 /// Fields that follow each other; numbers are big-endian.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// A number of at most 8 bytes.
-    pub(super) fn number<const BYTES: usize>(&mut self) -> Option<u64> {
+    pub(crate) fn number<const BYTES: usize>(&mut self) -> Option<u64> {
         let taken = self.take(BYTES)?;
         Some(taken.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    pub(super) fn epoch(&mut self) -> Option<Epoch> {
+    pub(crate) fn epoch(&mut self) -> Option<Epoch> {
         Some(Epoch::new(Uuid::from_slice(self.take(16)?).ok()?))
     }
 
     /// Bytes behind their length, which is one byte.
-    pub(super) fn short(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn short(&mut self) -> Option<&'a [u8]> {
         let length = self.number::<1>()? as usize;
         self.take(length)
     }

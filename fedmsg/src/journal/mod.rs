@@ -36,6 +36,8 @@ pub use check::{BrokenLink, Report, SegmentReport, check, check_with};
 pub use disk::{Access, Disk, DiskFile, OsDisk};
 pub(crate) use disk::{read_full, write_all};
 pub use error::JournalError;
+pub(crate) use error::is_full;
+pub(crate) use format::Fields;
 pub use mark::Mark;
 pub use reader::{Batch, Reader};
 pub use record::{Body, Break, Continuity, Damage, Entry, EpochState, Numbered, Range};

@@ -118,7 +118,9 @@ impl Runner {
             config.endpoints.values().filter(relevant).cloned().collect();
         self.inlet.follow(&entries);
         self.shared.endpoints.store(entries.len() as u64, Ordering::Relaxed);
-        let followed = Followed::new(entries);
+        let reachable = config.endpoints.values();
+        let reachable = reachable.filter(|entry| config.subscribe.includes(&entry.identity));
+        let followed = Followed::among(entries, reachable);
         self.asking.follow(followed.all());
         self.reception.follow(followed, self.clock.millis());
     }
