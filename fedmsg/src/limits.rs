@@ -321,6 +321,13 @@ pub const TRY_AGAIN_MS: u64 = 1_000;
 pub const TRY_AGAIN_MS_MAX: u64 = 600_000;
 /// The cursor of a stream from which nothing is wanted is moved this often, in milliseconds.
 pub const IDLE_CURSORS_MS: u64 = 5_000;
+/// The cursor of a stream that nobody keeps is forgotten when it was not moved for this time, in milliseconds: 30 days.
+pub const FORGET_MS: u64 = 30 * 86_400_000;
+/// The same where the store has no room for the cursor of another stream: a day.
+pub const FORGET_FULL_MS: u64 = 86_400_000;
+/// How often a durable consumer looks for such cursors, the first time after so long, in milliseconds: who is alive
+/// has been heard by then.
+pub const FORGET_LOOK_MS: u64 = 3_600_000;
 /// Refused messages that are being fetched because they may be accepted by now.
 pub const CURES_MAX: usize = 64;
 /// Refused messages of one stream that are being fetched.
@@ -388,6 +395,7 @@ const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
 const _: () = assert!(TELLS_MAX < FLIGHTS_MAX);
 const _: () = assert!(CONSUMER_NAME_BYTES_MAX <= WORD_BYTES_MAX);
 const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
+const _: () = assert!(FORGET_LOOK_MS <= FORGET_FULL_MS && FORGET_FULL_MS <= FORGET_MS);
 const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(LOG_BATCH_BYTES_MAX > LOG_RECORD_BYTES_MAX);

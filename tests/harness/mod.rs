@@ -8,6 +8,7 @@ pub mod netns;
 mod peer;
 mod program;
 mod rounds;
+pub mod service;
 pub mod trace;
 pub mod usage;
 pub mod witness;

@@ -1,5 +1,6 @@
 //! Durable consumers over the bus in memory, with journals and stores that outlive their processes.
 
+mod forgetting;
 mod going_on;
 mod late;
 mod owners;
