@@ -104,8 +104,7 @@ mod tests {
 
     #[test]
     fn where_there_was_no_room_there_is_some_afterwards() {
-        let mut bounds = Bounds::default();
-        bounds.streams = 2;
+        let bounds = Bounds { streams: 2, ..Bounds::default() };
         let store = MemoryStore::new().with_bounds(bounds);
         let mut scene = began_anew(store, 0..2);
         let ticket = scene.progress.message(&stream(7), &place(epoch(1), 1), Some(1));

@@ -41,6 +41,9 @@ pub struct Subscriber {
     _watch: Option<Watch>,
 }
 
+/// Which of these streams nobody has, and where the answer goes.
+type Question = (Vec<StreamName>, Sender<Vec<StreamName>>);
+
 struct Shared {
     queue: Queue<Event>,
     waker: Arc<dyn Wake>,
@@ -60,8 +63,7 @@ struct Shared {
     fetches: Mutex<Vec<Position>>,
     /// How far a named consumer is, to be told to publishers.
     tells: Mutex<Vec<(Position, Word)>>,
-    /// Which of these streams nobody has, and where the answer goes.
-    questions: Mutex<Vec<(Vec<StreamName>, Sender<Vec<StreamName>>)>>,
+    questions: Mutex<Vec<Question>>,
     /// The configuration in force.
     config: Mutex<Arc<Config>>,
     history: Mutex<Option<Past>>,

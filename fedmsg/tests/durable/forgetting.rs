@@ -46,7 +46,8 @@ fn a_silent_stream_is_forgotten_when_nobody_keeps_it_and_not_before() {
         take(&badges, [2]);
         drop(badges);
         assert_eq!(streams(&world), ["app.one/0", "app.two/0"]);
-        (one.close(), two.close());
+        one.close();
+        two.close();
         // Both are silent; one of them has somebody who could hand it out again, and a third one is heard.
         retire(&world, "app.two");
         service(&world, "app.three", 3);
@@ -132,7 +133,8 @@ fn what_waits_for_a_rule_or_for_another_try_keeps_its_cursor() {
     publish(&two, "app.m", 3);
     take(&badges, [3]);
     drop(badges);
-    (one.close(), two.close());
+    one.close();
+    two.close();
     retire(&world, "app.one");
     retire(&world, "app.two");
     let badges = begin(&world).pattern("app.m").forget_after(SHORT).build().expect("a consumer");
