@@ -321,7 +321,7 @@ pub const TRY_AGAIN_MS: u64 = 1_000;
 pub const TRY_AGAIN_MS_MAX: u64 = 600_000;
 /// The cursor of a stream from which nothing is wanted is moved this often, in milliseconds.
 pub const IDLE_CURSORS_MS: u64 = 5_000;
-/// The cursor of a stream that nobody keeps is forgotten when it was not moved for this time, in milliseconds: 30 days.
+/// The cursor of a stream that nobody has is forgotten when it was not moved for this time, in milliseconds: 30 days.
 pub const FORGET_MS: u64 = 30 * 86_400_000;
 /// The same where the store has no room for the cursor of another stream: a day.
 pub const FORGET_FULL_MS: u64 = 86_400_000;

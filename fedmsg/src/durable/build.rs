@@ -132,10 +132,10 @@ impl DurableBuilder {
     }
 
     /// Forgets the cursor of a stream that was not moved for so long; 30 days without this, and one day while the
-    /// store has no room for another cursor. Only where nobody can hand out its messages again: its service has no
-    /// `replay` address in the configuration, nothing was heard of it for an hour (or for this time, if that is
-    /// shorter) since the consumer began, and no refused or failed message of it waits. A stream that comes back
-    /// all the same is new to the consumer.
+    /// store has no room for another cursor. Only where nobody can hand out its messages again: everybody in the
+    /// configuration who could have them has said which streams it has, and this one is not among them; nothing was
+    /// heard of it for an hour (or for this time, if that is shorter) since the consumer began; and no refused or
+    /// failed message of it waits. A stream that comes back all the same is new to the consumer.
     pub fn forget_after(mut self, time: Duration) -> Self {
         self.forget_after = time;
         self

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::build::Plan;
 use super::claim::{Claim, claim};
+use super::forget::Forgetting;
 use super::intake::Intake;
 use super::shared::Shared;
 use super::{DurableError, DurableEvent, Trouble};
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::consumer::{CursorStore, Fence, RefusalFilter, Refused, StoreError};
 use crate::frames::Word;
 use crate::identity::StreamName;
-use crate::limits::{FORGET_LOOK_MS, STORE_AGAIN_MS_MAX};
+use crate::limits::STORE_AGAIN_MS_MAX;
 use crate::open::Opener;
 use crate::progress::{Moves, Progress, Write};
 use crate::subscriber::{Guide, SubscribeError, Subscriber};
@@ -115,9 +116,7 @@ pub(super) struct Keeper {
     pub(super) opener: Opener,
     renew_at: u64,
     pub(super) due_at: u64,
-    /// When and after how long cursors of streams that nobody keeps are forgotten.
-    pub(super) forget_at: u64,
-    pub(super) forget_after_ms: u64,
+    pub(super) forgetting: Forgetting,
     /// When the store is tried again after it has failed, or had no room.
     again_at: u64,
     pause_ms: u64,
@@ -157,8 +156,7 @@ impl Keeper {
             opener,
             renew_at: 0,
             due_at: 0,
-            forget_at: shared.clock.millis() + forget_after_ms.min(FORGET_LOOK_MS),
-            forget_after_ms,
+            forgetting: Forgetting::new(forget_after_ms, shared.clock.millis()),
             again_at: 0,
             pause_ms: STORE_AGAIN_MS,
             said: false,
@@ -208,9 +206,7 @@ impl Keeper {
         if now >= self.due_at {
             self.try_again(now)?;
         }
-        if now >= self.forget_at {
-            self.forget(now)?;
-        }
+        self.forget(now)?;
         if std::mem::take(&mut self.shared.lock().trust_changed) {
             self.reread_refusals().inspect_err(|_| self.shared.lock().trust_changed = true)?;
         }

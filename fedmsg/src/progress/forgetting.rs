@@ -3,23 +3,17 @@
 use super::Progress;
 use crate::consumer::Position;
 use crate::identity::StreamName;
-use crate::limits::STORE_BATCH_MAX;
 use crate::timestamp::Timestamp;
 
 impl Progress {
-    /// Streams of which nothing was heard in this life, whose cursors were moved before this time, and that nobody
-    /// keeps: the longest unmoved first, as many as fit into one call to the store.
-    pub fn silent(
-        &self,
-        unmoved_since: Timestamp,
-        is_kept: impl Fn(&StreamName) -> bool,
-    ) -> Vec<StreamName> {
+    /// Streams of which nothing was heard in this life, and whose cursors were moved before this time, the longest
+    /// unmoved first.
+    pub fn silent(&self, unmoved_since: Timestamp) -> Vec<StreamName> {
         let tracks = self.by_name.values().map(|at| &self.tracks[*at]);
         let moved = tracks.filter_map(|track| Some((track.silent_since()?, track.name())));
-        let mut silent: Vec<_> =
-            moved.filter(|(moved, stream)| *moved < unmoved_since && !is_kept(stream)).collect();
+        let mut silent: Vec<_> = moved.filter(|(moved, _)| *moved < unmoved_since).collect();
         silent.sort_unstable();
-        silent.into_iter().take(STORE_BATCH_MAX).map(|(_, stream)| stream.clone()).collect()
+        silent.into_iter().map(|(_, stream)| stream.clone()).collect()
     }
 
     /// The store has forgotten these cursors; where they were. The cursor of a stream that was heard in the
@@ -74,24 +68,24 @@ mod tests {
     }
 
     fn silent(scene: &Scene, since: i64) -> Vec<StreamName> {
-        scene.progress.silent(at(since), |one| *one == stream(3))
+        scene.progress.silent(at(since))
     }
 
     #[test]
-    fn silent_streams_that_nobody_keeps_are_forgotten_the_oldest_first() {
-        let mut scene = began_anew(MemoryStore::new(), 0..5);
+    fn silent_streams_are_forgotten_the_oldest_first() {
+        let mut scene = began_anew(MemoryStore::new(), 0..4);
         assert_eq!(silent(&scene, 4_000), [stream(0), stream(1), stream(2)], "before that time");
-        assert_eq!(silent(&scene, 9_000), [stream(0), stream(1), stream(2), stream(4)]);
+        assert_eq!(silent(&scene, 9_000), [stream(0), stream(1), stream(2), stream(3)]);
         // Of these something was heard: a heartbeat, a message.
         scene.progress.head(&stream(1), epoch(1), 1);
         let ticket = scene.give(2, 2);
-        assert_eq!(silent(&scene, 9_000), [stream(0), stream(4)]);
+        assert_eq!(silent(&scene, 9_000), [stream(0), stream(3)]);
         let gone = scene.forget(9_000, &silent(&scene, 9_000));
-        assert_eq!(gone.iter().map(|at| &at.stream).collect::<Vec<_>>(), [&stream(0), &stream(4)]);
+        assert_eq!(gone.iter().map(|at| &at.stream).collect::<Vec<_>>(), [&stream(0), &stream(3)]);
         assert_eq!(scene.progress.counts().forgotten, 2);
         scene.progress.acked(ticket);
         assert!(scene.write(9));
-        assert_eq!(scene.cursors(), "1:1 2:2 3:1");
+        assert_eq!(scene.cursors(), "1:1 2:2");
         assert_eq!(scene.progress.begin(&stream(0)), Begin::Since(at(0)), "as if it were new");
         assert!(matches!(scene.progress.begin(&stream(1)), Begin::At { next: 2, .. }));
     }
@@ -110,8 +104,7 @@ mod tests {
 
     #[test]
     fn where_there_was_no_room_there_is_some_afterwards() {
-        let mut bounds = Bounds::default();
-        bounds.streams = 2;
+        let bounds = Bounds { streams: 2, ..Bounds::default() };
         let store = MemoryStore::new().with_bounds(bounds);
         let mut scene = began_anew(store, 0..2);
         let ticket = scene.progress.message(&stream(7), &place(epoch(1), 1), Some(1));

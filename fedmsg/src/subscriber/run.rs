@@ -167,6 +167,12 @@ impl Runner {
         for (Position { stream, epoch, i }, consumer) in tells.drain(..) {
             self.reception.acknowledge(&stream, (epoch, i), &consumer, now);
         }
+        let questions = &mut *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (mut streams, answer) in questions.drain(..) {
+            streams.retain(|stream| self.reception.is_kept_by_nobody(stream));
+            // Who asked may be gone.
+            let _ = answer.send(streams);
+        }
     }
 
     /// Hands out what the streams have to say, as far as it is wanted.

@@ -117,12 +117,17 @@ impl World {
     }
 
     pub fn publisher(&self, identity: &str) -> Publisher {
+        self.publisher_on(&self.disk, identity)
+    }
+
+    /// One with a disk of its own.
+    pub fn publisher_on(&self, disk: &MemoryDisk, identity: &str) -> Publisher {
         // It keeps what it has read: the host of a publisher is not that of the consumer.
         let config = Arc::new(Config::load(&self.load()).expect("a configuration"));
         let builder = Publisher::builder().config(config).key(World::key(identity));
         let builder = builder.identity(Identity::parse(identity).expect("an identity"));
         let builder = builder.transport(Arc::new(self.transport.clone())).level(Level::Local);
-        builder.disk(Arc::new(self.disk.clone())).build().expect("a publisher")
+        builder.disk(Arc::new(disk.clone())).build().expect("a publisher")
     }
 
     /// A reader without a name.
