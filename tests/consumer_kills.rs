@@ -1,17 +1,15 @@
 //! R4 and R5: kill -9 of a durable consumer's process, and of publishers at the same time, again and again.
 //! `FEDMSG_KILLS=3000 cargo test -p fedmsg-tests consumer_kills` does it longer.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fedmsg::StreamName;
 use fedmsg::consumer::{ConsumerName, CursorStore, Position, RefusalFilter, SqliteStore, Summary};
-use fedmsg::envelope::Epoch;
 
 use crate::harness::effects::{Effects, TRIES};
 use crate::harness::kept::{self, kept};
+use crate::harness::service::{Acknowledged, Service};
 use crate::harness::{Bus, PATIENCE, Program, Rounds, atomically, command};
 
 const BYTES: usize = 100;
@@ -28,82 +26,6 @@ const START_US: u64 = 60_000;
 const LOOK: Duration = Duration::from_millis(50);
 /// For so many rounds at most a rule or a key is missing: what is refused has to find room.
 const MISSING_MAX: u64 = 6;
-
-/// A publisher that is started again and again, and what it was asked to publish.
-struct Service {
-    identity: &'static str,
-    program: Option<Program>,
-    /// Tag, number of messages, and the next of which the answer comes.
-    asked: VecDeque<(String, u64, u64)>,
-}
-
-impl Service {
-    fn of(identity: &'static str) -> Service {
-        Service { identity, program: None, asked: VecDeque::new() }
-    }
-
-    fn start(&mut self, bus: &Bus) -> &mut Program {
-        self.program.get_or_insert_with(|| {
-            let mut publisher = command("examples/publisher");
-            publisher.arg(bus.etc()).arg(self.identity);
-            Program::start(publisher)
-        })
-    }
-
-    fn ask(&mut self, bus: &Bus, count: u64, topic: &str, tag: String) {
-        self.start(bus).tell(&format!("each {count} {topic} {tag} {BYTES}"));
-        self.asked.push_back((tag, count, 1));
-    }
-
-    /// Takes the answers of these lines: the place of each message that was acknowledged, and what it is.
-    fn answers(&mut self, lines: Vec<String>, all: &mut Acknowledged) {
-        for line in lines {
-            let words: Vec<&str> = line.split(' ').collect();
-            let place = match words[..] {
-                ["sent", stream, epoch, i, "-"] => place(stream, epoch, i),
-                ["failed", ..] => panic!("{line}"),
-                _ => continue,
-            };
-            let Some((tag, count, next)) = self.asked.front_mut() else { panic!("{line}") };
-            // The last line may be cut off by the kill.
-            let Some(place) = place else { continue };
-            let before = all.insert(place, (tag.clone(), *next));
-            assert_eq!(before, None, "{line}: acknowledged twice");
-            *next += 1;
-            if *next > *count {
-                self.asked.pop_front();
-            }
-        }
-    }
-
-    fn take(&mut self, all: &mut Acknowledged) {
-        let lines = self.program.as_mut().map(Program::lines_now).unwrap_or_default();
-        self.answers(lines, all);
-    }
-
-    fn kill(&mut self, all: &mut Acknowledged) {
-        let Some(mut program) = self.program.take() else { return };
-        program.kill();
-        self.answers(program.last_lines(), all);
-        self.asked.clear();
-    }
-
-    /// Waits until everything that was asked for is answered.
-    fn catch_up(&mut self, all: &mut Acknowledged) {
-        while !self.asked.is_empty() {
-            let line = self.program.as_mut().expect("it runs").line();
-            self.answers(vec![line], all);
-        }
-    }
-}
-
-/// What was acknowledged: tag and number.
-type Acknowledged = BTreeMap<Position, (String, u64)>;
-
-fn place(stream: &str, epoch: &str, i: &str) -> Option<Position> {
-    let (stream, epoch) = (StreamName::parse(stream).ok()?, Epoch::parse(epoch)?);
-    Some(Position { stream, epoch, i: i.parse().ok()? })
-}
 
 /// Two publishers, and one consumer.
 struct Scene {
@@ -149,7 +71,7 @@ impl Scene {
         for (at, who) in self.services.iter_mut().enumerate() {
             let topic = ["app.n", "app.m"][rounds.chance(2) as usize];
             let count = 1 + rounds.chance(MESSAGES_MAX);
-            who.ask(&self.bus, count, topic, format!("{at}x{number}"));
+            who.ask(&self.bus, count, topic, format!("{at}x{number}"), BYTES);
         }
         if rounds.chance(4) == 0 {
             // While somebody begins, or wherever he is: the moment is by chance.
@@ -196,7 +118,7 @@ impl Scene {
     fn end(&mut self) -> Result<(), String> {
         self.start();
         for (at, who) in self.services.iter_mut().enumerate() {
-            who.ask(&self.bus, 1, "app.n", format!("{at}last"));
+            who.ask(&self.bus, 1, "app.n", format!("{at}last"), BYTES);
             who.catch_up(&mut self.all);
         }
         self.wait_until("everything acknowledged is done", |scene| {

@@ -6,6 +6,7 @@ mod config;
 mod consumer;
 mod demo;
 mod generate;
+mod holders;
 mod journal;
 mod keys;
 mod outbox;

@@ -202,6 +202,8 @@ fn through_outbox(
         let _ = out.record(format!("{}\n", receipt.msg_id).as_bytes())?;
     }
     let fate = outbox.deliver(&receipt, options.patience())?;
+    // What relays have is written down; connections end with the process, which need not wait for their threads.
+    std::mem::forget(outbox);
     if options.json && common.quiet == 0 {
         let _ = out.record(json_line(&receipt, Some(&fate)).as_bytes())?;
     }

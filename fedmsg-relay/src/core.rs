@@ -1,28 +1,96 @@
-//! What a relay does with messages, without sockets and clocks: opens each by its own signature, keeps the
-//! positions of each stream contiguous, and decides what is published.
+//! What a relay does with messages, without sockets, disks and clocks: opens each by its own signature, keeps the
+//! positions of each stream contiguous, and decides what is stored and published.
+
+mod answer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fedmsg::envelope::{Epoch, Kind, Wire};
-use fedmsg::frames::{Completeness, Reply, Span, Spot, Word};
+use fedmsg::frames::Spot;
 use fedmsg::identity::{Identity, StreamName};
 use fedmsg::merkle::Leaf;
-use fedmsg::open::{Opener, Place, Refused};
+use fedmsg::open::{Opener, Place, Record, Refused, Verified};
+use fedmsg::record::State;
 use fedmsg::rejection::Rejection;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
 
-/// Streams that a relay keeps the position of; the one silent for longest is forgotten first.
+pub use answer::Taken;
+use answer::Verdict;
+
+/// Streams whose position is kept in memory; the one silent for longest is forgotten first, and is found again in
+/// the log.
 const STREAMS_MAX: usize = 20_000;
+
+/// What a relay has on its disk.
+pub trait Kept {
+    /// Where a stream ends.
+    fn head(&self, stream: &StreamName) -> Option<Head>;
+    /// What stands at a position.
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored>;
+}
+
+/// The end of a stream: the last number of its newest epoch, and its leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The newest epoch.
+    pub epoch: Epoch,
+    /// Its last number.
+    pub last: u64,
+    /// The leaf of that record, where it is known.
+    pub leaf: Option<Leaf>,
+}
+
+/// What stands at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its leaf.
+    pub leaf: Leaf,
+    /// It was refused: only the leaf is there.
+    pub is_gone: bool,
+}
+
+/// One position that is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The stream.
+    pub stream: StreamName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The number; 0 is the genesis record.
+    pub i: u64,
+    /// The leaf of the record.
+    pub leaf: Leaf,
+    /// The original bytes; or why it was refused, in one word.
+    pub what: Result<Wire, Rejection>,
+}
+
+/// A heartbeat that is the newest one of its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The stream.
+    pub stream: StreamName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The last number that it names.
+    pub i: u64,
+    /// The original bytes.
+    pub wire: Wire,
+    /// Its publisher has ended: it is kept on disk.
+    pub is_last: bool,
+}
 
 /// The positions of the streams that a relay carries, and the door that everything comes through.
 #[derive(Debug)]
 pub struct RelayCore {
     identity: Identity,
     carries: Vec<Pattern>,
+    is_archive: bool,
     opener: Opener,
     streams: HashMap<StreamName, Carried>,
+    /// What is to be stored with the next append.
+    batch: HashMap<(StreamName, Epoch, u64), Stored>,
     /// What it did since it was made.
     pub counts: Counts,
 }
@@ -30,7 +98,7 @@ pub struct RelayCore {
 /// What a relay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages that were published.
+    /// Messages that were taken.
     pub carried: u64,
     /// Messages that came again.
     pub duplicates: u64,
@@ -38,100 +106,138 @@ pub struct Counts {
     pub refused: u64,
     /// Messages that came before what they follow.
     pub early: u64,
+    /// Messages that the disk did not take; their producers keep them.
+    pub unstored: u64,
 }
 
-/// One stream as the relay knows it. So far nothing is kept but this.
+/// One stream as the relay knows it.
 #[derive(Debug)]
 struct Carried {
-    epoch: Epoch,
-    last: u64,
-    leaf: Option<Leaf>,
+    /// Nothing of it has been stored yet where there is none.
+    head: Option<Head>,
+    /// For new readers, where this relay publishes the stream.
     genesis: Option<Wire>,
+    /// The same.
     beat: Option<Wire>,
     seen: u64,
 }
 
-/// What becomes of one message.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Publish,
-    /// Taken before.
-    Again,
-    Expect(Spot),
-    Refuse(Rejection, Option<String>, Option<Spot>),
-}
-
-/// The answers to one `PUT`, and what is to be published.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// In the order of the messages; each names the messages that it is about.
-    pub replies: Vec<Reply>,
-    /// The original bytes.
-    pub publish: Vec<Wire>,
-    /// Why messages were refused, for the log.
-    pub refusals: Vec<(Rejection, Option<StreamName>)>,
-}
-
 impl RelayCore {
-    /// A relay that carries these topics.
-    pub fn new(identity: Identity, carries: Vec<Pattern>, trust: Arc<Trust>) -> RelayCore {
-        let (opener, streams) = (Opener::new(trust), HashMap::new());
-        RelayCore { identity, carries, opener, streams, counts: Counts::default() }
+    /// A relay that publishes these topics, and stores everything if it is an archive.
+    pub fn new(
+        identity: Identity,
+        carries: Vec<Pattern>,
+        is_archive: bool,
+        trust: Arc<Trust>,
+    ) -> RelayCore {
+        RelayCore {
+            identity,
+            carries,
+            is_archive,
+            opener: Opener::new(trust),
+            streams: HashMap::new(),
+            batch: HashMap::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// Goes on with another configuration.
-    pub fn set_config(&mut self, carries: Vec<Pattern>, trust: Arc<Trust>) {
-        self.carries = carries;
+    pub fn set_config(&mut self, carries: Vec<Pattern>, is_archive: bool, trust: Arc<Trust>) {
+        (self.carries, self.is_archive) = (carries, is_archive);
         self.opener.set_trust(trust);
     }
 
-    /// Takes the messages of one `PUT`. `now` is in milliseconds of a clock that never goes back.
-    pub fn put(&mut self, messages: &[Wire], now: u64) -> Taken {
+    /// Takes the messages of one `PUT`. What is to be kept goes into the next append, after which
+    /// [`stored`](RelayCore::stored) or [`not_stored`](RelayCore::not_stored) is called, and only then anything is
+    /// published or answered. `now` is in milliseconds of a clock that never goes back.
+    pub fn put(&mut self, messages: &[Wire], now: u64, kept: &impl Kept) -> Taken {
         let mut taken = Taken::default();
-        for (at, wire) in messages.iter().enumerate() {
-            let verdict = self.judge(wire, now, &mut taken);
+        for wire in messages {
+            let verdict = self.judge(wire, now, kept, &mut taken);
             match &verdict {
-                Verdict::Publish => {
-                    self.counts.carried += u64::from(Kind::of_topic(&wire.topic) == Kind::Message);
-                    taken.publish.push(wire.clone());
+                Verdict::Store { place, stream, publish } => {
+                    self.keep(stream, *place, wire, &mut taken);
+                    taken.publish.extend(publish.then(|| wire.clone()));
                 }
-                Verdict::Again => self.counts.duplicates += 1,
+                Verdict::Beat { publish } => taken.publish.extend(publish.then(|| wire.clone())),
+                Verdict::Again(_) => self.counts.duplicates += 1,
                 Verdict::Expect(_) => self.counts.early += 1,
                 Verdict::Refuse(..) => self.counts.refused += 1,
             }
-            push_reply(&mut taken.replies, at as u64, verdict);
+            taken.verdicts.push(verdict);
         }
         taken
     }
 
-    /// Heartbeat and genesis record of every stream, for a new reader.
-    pub fn announcements(&self) -> impl Iterator<Item = &Wire> {
-        self.streams.values().flat_map(|stream| stream.beat.iter().chain(&stream.genesis))
+    /// Takes a record that another relay or a publisher has shown, in the order of its stream, and maybe of the
+    /// past: there may be holes before it, and newer epochs are no reason not to keep it.
+    pub fn follow(&mut self, wire: &Wire, now: u64, kept: &impl Kept, taken: &mut Taken) {
+        let verified = match self.opener.open(wire) {
+            Ok(verified) => verified,
+            Err(refused) => {
+                self.counts.refused += 1;
+                return taken.refusals.push((refused.reason, refused.stream));
+            }
+        };
+        let (stream, place) = (verified.stream(), *verified.place());
+        let is_carried = self.is_carried(&verified, place.kind);
+        if *stream.identity() == self.identity || !(is_carried || self.is_archive) {
+            return;
+        }
+        if place.kind == Kind::Heartbeat {
+            let head = self.carried(stream, now, kept).head;
+            if head.is_some_and(|head| (head.epoch, head.last) <= (place.epoch, place.i)) {
+                taken.publish.extend(is_carried.then(|| wire.clone()));
+                self.beat(&verified, now, kept, taken);
+            }
+            return;
+        }
+        match self.at(stream, place.epoch, place.i, kept) {
+            Some(stored) if stored.leaf != place.leaf => {
+                self.counts.refused += 1;
+                taken.refusals.push((Rejection::Fork, Some(stream.clone())));
+            }
+            Some(stored) if !stored.is_gone => self.counts.duplicates += 1,
+            _ => {
+                self.take(&verified, now, kept);
+                self.keep(stream, place, wire, taken);
+                taken.publish.extend(is_carried.then(|| wire.clone()));
+            }
+        }
     }
 
-    /// The answer to `HEAD`.
-    pub fn head(&self, stream: &StreamName) -> Option<Reply> {
-        let heartbeat = self.streams.get(stream)?.beat.clone();
-        Some(Reply::Info { heartbeat, completeness: Completeness::Partial, epochs: Vec::new() })
+    /// What was to be kept is on disk.
+    pub fn stored(&mut self) {
+        self.batch.clear();
     }
 
-    /// How many streams it carries.
+    /// The disk did not take it: nothing of it counts, and the streams go on where the disk has them.
+    pub fn not_stored(&mut self, kept: &impl Kept) {
+        for ((stream, ..), stored) in self.batch.drain() {
+            self.counts.unstored += u64::from(!stored.is_gone);
+            if let Some(carried) = self.streams.get_mut(&stream) {
+                carried.head = kept.head(&stream);
+            }
+        }
+    }
+
+    /// The newest heartbeat of every stream of which one came in the last `within` milliseconds, and the genesis
+    /// record, for new readers.
+    pub fn announcements(&self, now: u64, within: u64) -> impl Iterator<Item = &Wire> {
+        let lively = move |stream: &&Carried| now.saturating_sub(stream.seen) <= within;
+        let streams = self.streams.values().filter(lively);
+        streams.flat_map(|stream| stream.beat.iter().chain(&stream.genesis))
+    }
+
+    /// How many streams it knows the position of.
     pub fn stream_count(&self) -> usize {
         self.streams.len()
     }
 
-    fn judge(&mut self, wire: &Wire, now: u64, taken: &mut Taken) -> Verdict {
+    fn judge(&mut self, wire: &Wire, now: u64, kept: &impl Kept, taken: &mut Taken) -> Verdict {
         let verdict = match self.opener.open(wire) {
-            Ok(verified) => {
-                let (stream, place) = (verified.stream().clone(), *verified.place());
-                let topic = verified.topic().as_str();
-                let foreign = *stream.identity() != self.identity;
-                let carried = place.kind != Kind::Message
-                    || self.carries.iter().any(|pattern| pattern.matches(topic));
-                let refusal = (!carried || !foreign).then_some(Rejection::NotCarried);
-                self.place(stream, place, wire, refusal, now)
-            }
-            Err(refused) => self.refused(*refused, now),
+            Ok(verified) => self.verified(&verified, now, kept, taken),
+            Err(refused) => self.refused(*refused, now, kept, taken),
         };
         if let Verdict::Refuse(reason, _, spot) = &verdict {
             taken.refusals.push((*reason, spot.as_ref().map(|spot| spot.stream.clone())));
@@ -139,77 +245,195 @@ impl RelayCore {
         verdict
     }
 
+    fn verified(
+        &mut self,
+        verified: &Verified,
+        now: u64,
+        kept: &impl Kept,
+        taken: &mut Taken,
+    ) -> Verdict {
+        let (stream, place) = (verified.stream(), *verified.place());
+        let is_foreign = *stream.identity() != self.identity;
+        let is_carried = self.is_carried(verified, place.kind);
+        if !is_foreign || !(is_carried || self.is_archive) {
+            return self.use_up(stream, place, (Rejection::NotCarried, None), now, kept, taken);
+        }
+        match self.obstacle(stream, place, now, kept) {
+            None if place.kind == Kind::Heartbeat => {
+                self.beat(verified, now, kept, taken);
+                Verdict::Beat { publish: is_carried }
+            }
+            None => {
+                self.take(verified, now, kept);
+                Verdict::Store { stream: stream.clone(), place, publish: is_carried }
+            }
+            Some(verdict) => verdict,
+        }
+    }
+
+    fn is_carried(&self, verified: &Verified, kind: Kind) -> bool {
+        let topic = verified.topic().as_str();
+        match kind {
+            Kind::Message => self.carries.iter().any(|pattern| pattern.matches(topic)),
+            // What a stream says of itself goes with its messages.
+            Kind::Genesis | Kind::Heartbeat => !self.carries.is_empty(),
+        }
+    }
+
+    /// The stream moves on with this record.
+    fn take(&mut self, verified: &Verified, now: u64, kept: &impl Kept) {
+        let place = *verified.place();
+        let is_announced = place.kind == Kind::Genesis && self.is_carried(verified, place.kind);
+        let carried = self.carried(verified.stream(), now, kept);
+        carried.moved(place);
+        if is_announced {
+            carried.genesis = Some(verified.wire().clone());
+        }
+    }
+
+    /// This record is to be stored with the next append.
+    fn keep(&mut self, stream: &StreamName, place: Place, wire: &Wire, taken: &mut Taken) {
+        self.counts.carried += u64::from(place.kind == Kind::Message);
+        let Place { epoch, i, leaf, .. } = place;
+        let stored = Stored { leaf, is_gone: false };
+        self.batch.insert((stream.clone(), epoch, i), stored);
+        let (stream, what) = (stream.clone(), Ok(wire.clone()));
+        taken.keep.push(Keep { stream, epoch, i, leaf, what });
+    }
+
+    /// This is the newest heartbeat of its stream.
+    fn beat(&mut self, verified: &Verified, now: u64, kept: &impl Kept, taken: &mut Taken) {
+        let (stream, place) = (verified.stream().clone(), *verified.place());
+        let wire = verified.wire().clone();
+        let is_announced = self.is_carried(verified, place.kind);
+        self.carried(&stream, now, kept).beat = is_announced.then(|| wire.clone());
+        let is_last =
+            matches!(verified.record(), Record::Heartbeat(beat) if beat.state == State::Closed);
+        taken.beats.push(Beat { stream, epoch: place.epoch, i: place.i, wire, is_last });
+    }
+
     /// A message with a good signature uses its position up, although it is refused.
-    fn refused(&mut self, refused: Refused, now: u64) -> Verdict {
-        let (reason, detail) = (refused.reason, refused.detail);
+    fn refused(
+        &mut self,
+        refused: Refused,
+        now: u64,
+        kept: &impl Kept,
+        taken: &mut Taken,
+    ) -> Verdict {
+        let why = (refused.reason, refused.detail);
         match (refused.stream, refused.place) {
-            (Some(stream), Some(place)) if place.kind == Kind::Message => {
-                match self.place(stream, place, &refused.wire, Some(reason), now) {
-                    Verdict::Refuse(reason, _, spot) => Verdict::Refuse(reason, detail, spot),
-                    other => other,
+            (Some(stream), Some(place)) => self.use_up(&stream, place, why, now, kept, taken),
+            _ => Verdict::Refuse(why.0, why.1, None),
+        }
+    }
+
+    /// Refuses a record, and keeps a tombstone in its place, so that the chain goes on.
+    fn use_up(
+        &mut self,
+        stream: &StreamName,
+        place: Place,
+        (reason, detail): (Rejection, Option<String>),
+        now: u64,
+        kept: &impl Kept,
+        taken: &mut Taken,
+    ) -> Verdict {
+        let spot = Spot { stream: stream.clone(), epoch: place.epoch, i: place.i };
+        let is_own = *stream.identity() == self.identity;
+        if place.kind == Kind::Message && !is_own && self.knows(stream, place.epoch, kept) {
+            match self.obstacle(stream, place, now, kept) {
+                None => {
+                    self.carried(stream, now, kept).moved(place);
+                    let (epoch, i, leaf) = (place.epoch, place.i, place.leaf);
+                    let stored = Stored { leaf, is_gone: true };
+                    self.batch.insert((stream.clone(), epoch, i), stored);
+                    let (stream, what) = (stream.clone(), Err(reason));
+                    taken.keep.push(Keep { stream, epoch, i, leaf, what });
+                }
+                Some(Verdict::Again(_)) => {}
+                Some(verdict) => return verdict,
+            }
+        }
+        Verdict::Refuse(reason, detail, Some(spot))
+    }
+
+    /// Whether something of this epoch is kept. Only then a tombstone is: strangers fill no disk.
+    fn knows(&self, stream: &StreamName, epoch: Epoch, kept: &impl Kept) -> bool {
+        let head = match self.streams.get(stream) {
+            Some(carried) => carried.head,
+            None => kept.head(stream),
+        };
+        head.is_some_and(|head| head.epoch == epoch)
+    }
+
+    /// What becomes of a record that may not be taken where it stands; nothing if it may.
+    fn obstacle(
+        &mut self,
+        stream: &StreamName,
+        place: Place,
+        now: u64,
+        kept: &impl Kept,
+    ) -> Option<Verdict> {
+        let spot = |i| Spot { stream: stream.clone(), epoch: place.epoch, i };
+        let refuse = |reason| Some(Verdict::Refuse(reason, None, Some(spot(place.i))));
+        let carried = self.carried(stream, now, kept);
+        // Who has not seen the beginning takes the first record as base. A heartbeat is none: what it is about
+        // would count as taken.
+        let head = carried.head?;
+        if place.epoch > head.epoch {
+            return match place.kind {
+                Kind::Genesis => None,
+                _ => Some(Verdict::Expect(spot(0))),
+            };
+        }
+        let is_current = place.epoch == head.epoch;
+        match place.kind {
+            Kind::Heartbeat if !is_current => refuse(Rejection::Stale),
+            Kind::Heartbeat if place.i > head.last => Some(Verdict::Expect(spot(head.last + 1))),
+            Kind::Heartbeat if place.i < head.last => Some(Verdict::Beat { publish: false }),
+            Kind::Heartbeat if head.leaf.is_some_and(|leaf| leaf != place.prev) => {
+                refuse(Rejection::Fork)
+            }
+            Kind::Heartbeat => None,
+            Kind::Message if is_current && place.i > head.last + 1 => {
+                Some(Verdict::Expect(spot(head.last + 1)))
+            }
+            Kind::Message if is_current && place.i == head.last + 1 => {
+                match head.leaf.is_some_and(|leaf| leaf != place.prev) {
+                    true => refuse(Rejection::Fork),
+                    false => None,
                 }
             }
-            _ => Verdict::Refuse(reason, detail, None),
+            // It should be here already; a receipt is given only for the very same record.
+            Kind::Message | Kind::Genesis => match self.at(stream, place.epoch, place.i, kept) {
+                Some(stored) if stored.leaf != place.leaf => refuse(Rejection::Fork),
+                Some(stored) if stored.is_gone => None,
+                Some(stored) => Some(Verdict::Again(stored.leaf)),
+                None if is_current => None,
+                // A publisher that was set back to an epoch before the newest must not go on there.
+                None => refuse(Rejection::Stale),
+            },
         }
     }
 
-    /// Where a record stands decides; one that is to be refused still uses its position up.
-    fn place(
-        &mut self,
-        stream: StreamName,
-        place: Place,
-        wire: &Wire,
-        refusal: Option<Rejection>,
-        now: u64,
-    ) -> Verdict {
-        let spot = |i| Spot { stream: stream.clone(), epoch: place.epoch, i };
-        let refuse = |reason| Verdict::Refuse(reason, None, Some(spot(place.i)));
-        let Some(known) = self.streams.get_mut(&stream) else {
-            // Who has not seen the beginning takes the first record as base.
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64, kept: &impl Kept) -> Option<Stored> {
+        let in_batch = self.batch.get(&(stream.clone(), epoch, i)).copied();
+        in_batch.or_else(|| kept.at(stream, epoch, i))
+    }
+
+    fn carried(&mut self, stream: &StreamName, now: u64, kept: &impl Kept) -> &mut Carried {
+        if !self.streams.contains_key(stream) {
             self.make_room();
-            let carried = Carried::new(place, wire, now, refusal.is_none());
+            let head = kept.head(stream);
+            let carried = Carried { head, genesis: None, beat: None, seen: now };
             self.streams.insert(stream.clone(), carried);
-            return refusal.map_or(Verdict::Publish, refuse);
-        };
-        known.seen = now;
-        if place.epoch < known.epoch {
-            return refuse(Rejection::Stale);
         }
-        if place.epoch > known.epoch {
-            if place.kind != Kind::Genesis {
-                return Verdict::Expect(spot(0));
-            }
-            *known = Carried::new(place, wire, now, true);
-            return refusal.map_or(Verdict::Publish, refuse);
-        }
-        match place.kind {
-            Kind::Genesis => Verdict::Again,
-            Kind::Heartbeat if place.i > known.last => Verdict::Expect(spot(known.last + 1)),
-            Kind::Heartbeat if place.i < known.last => Verdict::Again,
-            Kind::Heartbeat if known.leaf.is_some_and(|leaf| leaf != place.prev) => {
-                refuse(Rejection::Fork)
-            }
-            Kind::Heartbeat => {
-                known.beat = Some(wire.clone());
-                Verdict::Publish
-            }
-            Kind::Message if place.i > known.last + 1 => Verdict::Expect(spot(known.last + 1)),
-            Kind::Message if place.i <= known.last => {
-                let other =
-                    place.i == known.last && known.leaf.is_some_and(|leaf| leaf != place.leaf);
-                if other { refuse(Rejection::Fork) } else { Verdict::Again }
-            }
-            Kind::Message if known.leaf.is_some_and(|leaf| leaf != place.prev) => {
-                refuse(Rejection::Fork)
-            }
-            Kind::Message => {
-                (known.last, known.leaf) = (place.i, Some(place.leaf));
-                refusal.map_or(Verdict::Publish, refuse)
-            }
-        }
+        let carried = self.streams.get_mut(stream).expect("it was put there");
+        carried.seen = now;
+        carried
     }
 
-    /// Forgets the sixteenth that was silent for longest, when there are too many.
+    /// Forgets the sixteenth that was silent for longest, when there are too many. What is in the next append
+    /// stays.
     fn make_room(&mut self) {
         if self.streams.len() < STREAMS_MAX {
             return;
@@ -217,54 +441,21 @@ impl RelayCore {
         let mut seen: Vec<u64> = self.streams.values().map(|stream| stream.seen).collect();
         let (_, limit, _) = seen.select_nth_unstable(STREAMS_MAX / 16);
         let limit = *limit;
-        self.streams.retain(|_, stream| stream.seen > limit);
+        let mut busy: Vec<&StreamName> = self.batch.keys().map(|(stream, ..)| stream).collect();
+        busy.sort_unstable();
+        self.streams
+            .retain(|name, stream| stream.seen > limit || busy.binary_search(&name).is_ok());
     }
 }
 
 impl Carried {
-    fn new(place: Place, wire: &Wire, now: u64, good: bool) -> Carried {
-        let of = |kind| (good && place.kind == kind).then(|| wire.clone());
-        Carried {
-            epoch: place.epoch,
-            last: place.i,
-            // A heartbeat has no place in the chain: what it follows has.
-            leaf: Some(if place.kind == Kind::Heartbeat { place.prev } else { place.leaf }),
-            genesis: of(Kind::Genesis),
-            beat: of(Kind::Heartbeat),
-            seen: now,
+    /// A record was taken; one before the last, which was missing, moves nothing.
+    fn moved(&mut self, place: Place) {
+        let is_next = self.head.is_none_or(|head| {
+            place.epoch > head.epoch || place.epoch == head.epoch && place.i > head.last
+        });
+        if is_next {
+            self.head = Some(Head { epoch: place.epoch, last: place.i, leaf: Some(place.leaf) });
         }
     }
-}
-
-/// Adds a verdict; messages in a row with the same one share an answer.
-fn push_reply(replies: &mut Vec<Reply>, at: u64, verdict: Verdict) {
-    let span = Span { at, count: 1 };
-    let reply = match verdict {
-        Verdict::Publish | Verdict::Again => {
-            if let Some(Reply::Accepted { span }) = replies.last_mut() {
-                span.count += 1;
-                return;
-            }
-            Reply::Accepted { span }
-        }
-        Verdict::Expect(spot) => {
-            if let Some(Reply::Expect { span, spot: before }) = replies.last_mut()
-                && *before == spot
-            {
-                span.count += 1;
-                return;
-            }
-            Reply::Expect { span, spot }
-        }
-        Verdict::Refuse(reason, detail, spot) => {
-            let word = Word::parse(reason.name()).or_else(|| Word::parse("refused"));
-            let Some(word) = word else { return };
-            let text = match detail {
-                Some(detail) => format!("{reason} ({detail})"),
-                None => reason.to_string(),
-            };
-            Reply::Refused { span, reason: word, text, spot }
-        }
-    };
-    replies.push(reply);
 }

@@ -1,4 +1,5 @@
-//! The loop of a relay: one thread, one XPUB socket, one ROUTER socket.
+//! The loop of a relay: one thread, one XPUB socket, one ROUTER socket, one log. What producers put together is
+//! stored with one sync, and only then published and answered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,24 +8,40 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fedmsg::config::{Config, ConfigUpdate, EndpointEntry, Watch};
-use fedmsg::frames::{Answer, Ask, ErrorCode, Reply, Request};
+use fedmsg::endpoint::Endpoint;
+use fedmsg::frames::{Answer, Ask, ErrorCode, Reply, Request, RequestId};
+use fedmsg::keys::SecretKey;
+use fedmsg::net::Zmq;
 use fedmsg::net::rpc::{Asked, RelaySockets};
 use fedmsg::publisher::OwnStream;
+use fedmsg::replay::{ReplayServer, Shelf};
 use fedmsg::transport::OutletSettings;
 use fedmsg_tool::{Code, CommonOptions, logging, signals};
 use tracing::level_filters::LevelFilter;
 
-use crate::core::{Counts, RelayCore};
+use crate::core::{Counts, RelayCore, Taken};
+use crate::desk::Desk;
+use crate::follow::{Followed, Whom};
+use crate::keeping::Keeping;
 use crate::settings::{Options, RelayError, own_entry};
 
 /// How often it is told what was carried, if anything was.
 const REPORT: Duration = Duration::from_secs(60);
 /// New readers of one such time share their announcements.
 const ANNOUNCE: Duration = Duration::from_millis(20);
+/// Streams that have said nothing for longer, in milliseconds, are not announced to new readers, which would not
+/// believe a heartbeat of that age.
+const LIVELY_MS: u64 = 300_000;
 /// Refused messages that one producer may send in a second before it is asked to wait.
 const REFUSALS_PER_SECOND: u32 = 1_000;
 /// Producers whose refusals are counted.
 const PRODUCERS_MAX: usize = 10_000;
+/// Messages that are stored with one sync.
+const BATCH_MESSAGES: usize = 1_024;
+/// Bytes of them.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often retention is looked at.
+const TRIM: Duration = Duration::from_secs(10);
 
 /// A relay that is told to end takes what has arrived, at most for so long: many busy producers would keep
 /// it for ever. What it does not answer, they put to another relay.
@@ -37,7 +54,15 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let config = Arc::new(Config::load(&load)?);
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let entry = own_entry(options, &config)?;
-    let (own, sockets) = take_slot(&config, &entry)?;
+    let key = own_key(&config, &entry)?;
+    let (own, sockets, replay) = take_slot(&config, &entry, &key)?;
+    let mut keeping = Keeping::open(&config, own.stream())?;
+    keeping.keep_own(&own)?;
+    let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
+    let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
+    if let Some(following) = &mut following {
+        following.begin(&keeping, &config.trust, sockets.waker())?;
+    }
 
     let (stopping, update) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let (waker, flag) = (sockets.waker(), Arc::clone(&stopping));
@@ -50,15 +75,21 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         waker.wake();
     };
-    let _watch = Watch::start(load, Arc::clone(&config), Box::new(follow))?;
+    let _watch = Watch::start(load.clone(), Arc::clone(&config), Box::new(follow))?;
 
     let addresses: Vec<String> = entry.submit.iter().map(ToString::to_string).collect();
     tracing::info!(identity = %entry.identity, stream = %own.stream(), submit = addresses.join(" "), "ready");
-    let core = RelayCore::new(entry.identity.clone(), entry.carries, Arc::clone(&config.trust));
+    let (identity, trust) = (entry.identity.clone(), Arc::clone(&config.trust));
+    let core = RelayCore::new(identity, entry.carries, entry.archive, trust);
     let relay = Relay {
         core,
         own,
+        key,
         sockets,
+        keeping,
+        waiting: Vec::new(),
+        following,
+        trim_at: Instant::now(),
         config,
         identity: entry.identity,
         refusals: HashMap::new(),
@@ -68,31 +99,61 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         reported: (Instant::now(), Counts::default()),
     };
     relay.serve(&stopping, &update);
+    // Whoever asks is answered until the last words are there to be asked for.
+    drop(serving);
+    tracing::info!("ended");
     Ok(Code::Ok)
+}
+
+/// The relay's key, which others must trust.
+fn own_key(config: &Config, entry: &EndpointEntry) -> Result<Arc<SecretKey>, RelayError> {
+    let key = config.secret_key(&entry.identity)?;
+    let trusted = config.trust.keys.get(&key.public().id());
+    if trusted.is_none_or(|trusted| trusted.identity != entry.identity || trusted.revoked) {
+        return Err(RelayError::UntrustedKey(entry.identity.clone()));
+    }
+    Ok(Arc::new(key))
+}
+
+/// Whom the relay follows, if anybody.
+fn whom(config: &Config, entry: &EndpointEntry) -> Option<Whom> {
+    match (entry.archive, config.relay.follow.is_empty()) {
+        (true, _) => Some(Whom::Everybody),
+        (false, false) => Some(Whom::Relays(config.relay.follow.clone())),
+        (false, true) => None,
+    }
+}
+
+/// Answers requests for what is in the log and in the journals of the host.
+fn serve(
+    config: &Config,
+    keeping: &Keeping,
+    address: &Endpoint,
+) -> Result<ReplayServer, RelayError> {
+    let desk = Desk::new(keeping.reader(), Shelf::new(&config.state_dir));
+    Ok(ReplayServer::start(&Zmq::new(), address, desk)?)
 }
 
 /// The first slot that nobody holds, and the address of the same index.
 fn take_slot(
     config: &Config,
     entry: &EndpointEntry,
-) -> Result<(OwnStream, RelaySockets), RelayError> {
+    key: &Arc<SecretKey>,
+) -> Result<(OwnStream, RelaySockets, Option<Endpoint>), RelayError> {
     let mut held = Vec::new();
     for (index, address) in entry.publish.iter().enumerate() {
-        let key = config.secret_key(&entry.identity)?;
-        let trusted = config.trust.keys.get(&key.public().id());
-        if trusted.is_none_or(|trusted| trusted.identity != entry.identity || trusted.revoked) {
-            return Err(RelayError::UntrustedKey(entry.identity.clone()));
-        }
         let slot = u16::try_from(index).unwrap_or(u16::MAX);
-        match OwnStream::open(config, &entry.identity, key, slot)? {
+        match OwnStream::open(config, &entry.identity, Arc::clone(key), slot)? {
             Ok(own) => {
-                let settings = OutletSettings {
-                    slow_subscriber_wait: Duration::from_millis(
-                        config.publisher.slow_subscriber_wait_ms,
-                    ),
-                    ..OutletSettings::default()
+                let replay = entry.replay.get(index).cloned();
+                let slow_subscriber_wait = match &replay {
+                    // What a slow one misses it fetches: nobody else waits for it.
+                    Some(_) => Duration::ZERO,
+                    None => Duration::from_millis(config.publisher.slow_subscriber_wait_ms),
                 };
-                return Ok((own, RelaySockets::bind(address, &entry.submit, settings)?));
+                let settings = OutletSettings { slow_subscriber_wait, ..OutletSettings::default() };
+                let sockets = RelaySockets::bind(address, &entry.submit, settings)?;
+                return Ok((own, sockets, replay));
             }
             Err(pid) => held.push(format!("slot {index} is held by process {pid}")),
         }
@@ -103,7 +164,13 @@ fn take_slot(
 struct Relay {
     core: RelayCore,
     own: OwnStream,
+    key: Arc<SecretKey>,
     sockets: RelaySockets,
+    keeping: Keeping,
+    /// What was put since the last sync, and by whom.
+    waiting: Vec<(Option<(Bytes, RequestId)>, Taken)>,
+    following: Option<Followed>,
+    trim_at: Instant,
     config: Arc<Config>,
     identity: fedmsg::Identity,
     /// Refused messages of this second, by producer.
@@ -136,12 +203,15 @@ impl Relay {
             for question in asked.drain(..) {
                 self.answer(&question);
             }
+            self.follow();
+            self.store();
             self.on_time();
         }
         self.report(true);
+        let stream = self.own.stream().clone();
         let last = self.own.close(&self.config.digest);
-        self.sockets.publish(&last);
-        tracing::info!("ended");
+        self.sockets.publish(&last.wire);
+        self.keeping.close(&stream, &last.wire);
     }
 
     fn pause(&self) -> Duration {
@@ -155,12 +225,17 @@ impl Relay {
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce_at = None;
             self.own.announce();
-            for wire in self.core.announcements() {
+            for wire in self.core.announcements(self.millis(), LIVELY_MS) {
                 self.sockets.publish(wire);
             }
         }
         for wire in self.own.due(&self.config.digest) {
+            self.keeping.beaten(self.own.stream(), &wire);
             self.sockets.publish(&wire);
+        }
+        if now >= self.trim_at {
+            self.trim_at = now + TRIM;
+            self.keeping.trim();
         }
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
@@ -179,37 +254,24 @@ impl Relay {
                 return;
             }
         };
-        let error = |code, text: &str| vec![Reply::Err { code, text: text.into() }];
-        let replies = match request.ask {
+        match request.ask {
             Ask::Put { messages } => match self.refusals.get(peer) {
                 Some(count) if *count >= REFUSALS_PER_SECOND => {
-                    error(ErrorCode::Busy, "too many refused messages: wait a second")
+                    let text = "too many refused messages: wait a second";
+                    self.send(peer, &request.id, vec![error(ErrorCode::Busy, text)]);
                 }
-                _ => self.put(peer, &messages),
+                _ => self.put(peer, request.id, &messages),
             },
-            Ask::Head { stream } => match self.core.head(&stream) {
-                Some(info) => vec![info],
-                None => error(ErrorCode::UnknownStream, "not carried since this relay started"),
-            },
-            _ => error(ErrorCode::Denied, "this relay keeps no journal"),
-        };
-        for reply in replies {
-            let answer = Answer { id: request.id.clone(), reply };
-            if !self.sockets.answer(peer, &answer.encode()) {
-                tracing::debug!("a producer is gone before its answer");
-                return;
+            _ => {
+                let text = "messages are put here; ask at the `replay` address of this relay";
+                self.send(peer, &request.id, vec![error(ErrorCode::Denied, text)]);
             }
         }
     }
 
-    fn put(&mut self, peer: &Bytes, messages: &[fedmsg::envelope::Wire]) -> Vec<Reply> {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let taken = self.core.put(messages, now);
-        for wire in &taken.publish {
-            if !self.sockets.publish(wire) {
-                tracing::warn!("a subscriber is too slow: messages are sent without it");
-            }
-        }
+    /// Takes messages, which wait for the next sync with those of others.
+    fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[fedmsg::envelope::Wire]) {
+        let taken = self.core.put(messages, self.millis(), &self.keeping);
         if !taken.refusals.is_empty() && self.refusals.len() < PRODUCERS_MAX {
             *self.refusals.entry(peer.clone()).or_default() += taken.refusals.len() as u32;
         }
@@ -219,7 +281,83 @@ impl Relay {
                 None => tracing::warn!(%reason, "refused a message"),
             }
         }
-        taken.replies
+        self.wait_for_sync(Some((peer.clone(), id)), taken);
+    }
+
+    /// Takes what others have shown.
+    fn follow(&mut self) {
+        if let Some(following) = &mut self.following
+            && following.is_to_begin()
+            && let Err(error) =
+                following.begin(&self.keeping, &self.config.trust, self.sockets.waker())
+        {
+            tracing::error!(%error, "nobody is followed now");
+        }
+        while let Some(part) = self.following.as_ref().and_then(Followed::take) {
+            let (now, mut taken) = (self.millis(), Taken::default());
+            for wire in &part {
+                self.core.follow(wire, now, &self.keeping, &mut taken);
+            }
+            for (reason, stream) in &taken.refusals {
+                tracing::warn!(%reason, ?stream, "not kept: what another one has shown");
+            }
+            self.wait_for_sync(None, taken);
+        }
+    }
+
+    /// Everything that waits is stored with the next sync, which is done at once when it is much.
+    fn wait_for_sync(&mut self, from: Option<(Bytes, RequestId)>, taken: Taken) {
+        self.waiting.push((from, taken));
+        let keep = || self.waiting.iter().flat_map(|(_, taken)| &taken.keep);
+        let bytes = keep().filter_map(|keep| keep.what.as_ref().ok()).map(|wire| wire.len());
+        if keep().count() >= BATCH_MESSAGES || bytes.sum::<usize>() >= BATCH_BYTES {
+            self.store();
+        }
+    }
+
+    /// Stores what was put, publishes it, and answers.
+    fn store(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        let stored = self.keeping.store(waiting.iter().map(|(_, taken)| taken));
+        match &stored {
+            Ok(()) => self.core.stored(),
+            Err(_) => {
+                self.core.not_stored(&self.keeping);
+                if let Some(following) = &mut self.following {
+                    following.failed();
+                }
+            }
+        }
+        for (from, taken) in waiting {
+            for wire in taken.publish.iter().filter(|_| stored.is_ok()) {
+                if !self.sockets.publish(wire) {
+                    tracing::debug!("a subscriber is too slow: it has to fetch messages");
+                }
+            }
+            let Some((peer, id)) = from else { continue };
+            let replies = match &stored {
+                Ok(()) => taken.answers(&self.key),
+                Err(text) => vec![error(ErrorCode::Full, text)],
+            };
+            self.send(&peer, &id, replies);
+        }
+    }
+
+    fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) {
+        for reply in replies {
+            let answer = Answer { id: id.clone(), reply };
+            if !self.sockets.answer(peer, &answer.encode()) {
+                tracing::debug!("a producer is gone before its answer");
+                return;
+            }
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn reconfigure(&mut self, update: ConfigUpdate) {
@@ -232,11 +370,12 @@ impl Relay {
         self.config = update.config;
         match self.config.endpoints.get(&self.identity) {
             Some(entry) => {
-                self.core.set_config(entry.carries.clone(), Arc::clone(&self.config.trust));
+                let trust = Arc::clone(&self.config.trust);
+                self.core.set_config(entry.carries.clone(), entry.archive, trust);
             }
             None => {
                 tracing::error!(identity = %self.identity, "this relay is no longer in [endpoints]: it carries nothing");
-                self.core.set_config(Vec::new(), Arc::clone(&self.config.trust));
+                self.core.set_config(Vec::new(), false, Arc::clone(&self.config.trust));
             }
         }
     }
@@ -246,9 +385,13 @@ impl Relay {
         let counts = self.core.counts;
         if counts != before && (last || at.elapsed() >= REPORT) {
             self.reported = (Instant::now(), counts);
-            let Counts { carried, duplicates, refused, early } = counts;
+            let Counts { carried, duplicates, refused, early, unstored } = counts;
             let streams = self.core.stream_count();
-            tracing::info!(carried, duplicates, refused, early, streams, "in all");
+            tracing::info!(carried, duplicates, refused, early, unstored, streams, "in all");
         }
     }
+}
+
+fn error(code: ErrorCode, text: &str) -> Reply {
+    Reply::Err { code, text: text.into() }
 }

@@ -68,6 +68,12 @@ pub enum RelayError {
     /// State cannot be kept.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The log cannot be opened or written.
+    #[error("the log: {0}")]
+    Log(#[from] fedmsg::log::LogError),
+    /// Nobody can be followed.
+    #[error("following others: {0}")]
+    Follow(#[from] fedmsg::subscriber::SubscribeError),
     /// Sockets cannot be made.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -38,14 +38,16 @@
 //! an [`Event`].
 //!
 //! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`, `log`,
-//! `net`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
+//! `net`, `outbox`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
 pub mod config;
 pub mod consumer;
 mod dedup;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod delivered;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 mod delivery;
 pub mod durable;
 pub mod endpoint;
@@ -69,6 +71,7 @@ pub mod need;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod open;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod outbox;
 mod pacing;
 mod planted;
@@ -76,6 +79,7 @@ pub mod policy;
 /// For the simulator; no part of what is promised.
 #[doc(hidden)]
 pub mod progress;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod publisher;
 mod queue;
 pub mod reception;
@@ -87,6 +91,7 @@ pub mod seal;
 mod sealer;
 pub mod sequence;
 mod signing;
+pub mod stored;
 mod stream;
 pub mod subscriber;
 pub mod testing;

@@ -61,7 +61,8 @@ pub const RETRY_MS_MIN: u64 = 100;
 pub const RETRY_MS_MAX: u64 = 30_000;
 /// A holder that gave what is not true is left alone for this time, in milliseconds.
 pub const BLAME_MS: u64 = 60_000;
-/// Holders are asked for their streams again after this time, in milliseconds, where that is wanted.
+/// Holders are asked for their streams again after this time, in milliseconds, or up to a quarter less, where that is
+/// wanted.
 pub const LIST_AGAIN_MS: u64 = 10_000;
 /// What is fetched without success for this time, in milliseconds, is said to stand still.
 pub const STALL_MS: u64 = 10_000;
@@ -228,6 +229,10 @@ pub const JOURNAL_SEGMENT_MS_MIN: u64 = 1_000;
 pub const JOURNAL_SEGMENT_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Largest `keep_bytes` of a configuration.
 pub const JOURNAL_KEEP_BYTES_MAX: u64 = 1 << 50;
+/// What a relay keeps in its log, in bytes, unless its configuration says otherwise.
+pub const RELAY_KEEP_BYTES: u64 = 10 << 30;
+/// How long a relay keeps messages, in milliseconds, unless its configuration says otherwise.
+pub const RELAY_KEEP_MS: u64 = 7 * 24 * 3_600_000;
 /// Default of `host_bytes`.
 pub const JOURNAL_HOST_BYTES: u64 = 16 << 30;
 /// Most consumers in `hold_for`.
@@ -316,6 +321,13 @@ pub const TRY_AGAIN_MS: u64 = 1_000;
 pub const TRY_AGAIN_MS_MAX: u64 = 600_000;
 /// The cursor of a stream from which nothing is wanted is moved this often, in milliseconds.
 pub const IDLE_CURSORS_MS: u64 = 5_000;
+/// The cursor of a stream that nobody has is forgotten when it was not moved for this time, in milliseconds: 30 days.
+pub const FORGET_MS: u64 = 30 * 86_400_000;
+/// The same where the store has no room for the cursor of another stream: a day.
+pub const FORGET_FULL_MS: u64 = 86_400_000;
+/// How often a durable consumer looks for such cursors, the first time after so long, in milliseconds: who is alive
+/// has been heard by then.
+pub const FORGET_LOOK_MS: u64 = 3_600_000;
 /// Refused messages that are being fetched because they may be accepted by now.
 pub const CURES_MAX: usize = 64;
 /// Refused messages of one stream that are being fetched.
@@ -383,6 +395,7 @@ const _: () = assert!(REFUSALS_OF_STREAM_MAX <= REFUSALS_MAX);
 const _: () = assert!(TELLS_MAX < FLIGHTS_MAX);
 const _: () = assert!(CONSUMER_NAME_BYTES_MAX <= WORD_BYTES_MAX);
 const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
+const _: () = assert!(FORGET_LOOK_MS <= FORGET_FULL_MS && FORGET_FULL_MS <= FORGET_MS);
 const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);
 const _: () = assert!(LOG_BATCH_BYTES_MAX > LOG_RECORD_BYTES_MAX);

@@ -11,6 +11,7 @@
 //! position that nobody wants, that a refused message used up, or that is lost needs no answer.
 
 mod cures;
+mod forgetting;
 mod giving;
 mod track;
 mod writes;
@@ -149,6 +150,8 @@ pub struct ProgressCounts {
     pub refused: u64,
     /// Refused positions for which there was no room.
     pub refusals_dropped: u64,
+    /// Streams whose cursors were forgotten.
+    pub forgotten: u64,
 }
 
 /// How far a durable consumer is.
@@ -231,7 +234,7 @@ impl Progress {
             let Position { stream, epoch, i } = &cursor.position;
             let at = progress.track(stream);
             let mark = Mark { epoch: *epoch, i: *i, leaf: cursor.leaf };
-            progress.tracks[at].stored(mark);
+            progress.tracks[at].stored(mark, cursor.updated);
             progress.untold.insert(at);
         }
         progress

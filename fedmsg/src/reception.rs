@@ -23,6 +23,7 @@ use crate::followed::Followed;
 use crate::frames::Word;
 use crate::history::{History, Order};
 use crate::identity::{Identity, StreamName};
+use crate::limits::STREAMS_MAX;
 use crate::need::{Need, What};
 use crate::open::{Opener, Record, Refused, Verified};
 use crate::rejection::{Rejection, RejectionCounters};
@@ -143,6 +144,16 @@ impl Reception {
     pub fn begin(&mut self, stream: &StreamName, now: u64) {
         self.sequencer.begin(stream, now);
         self.work(now);
+    }
+
+    /// Whether it is known that nobody has a stream: all who could be asked for it have said which streams they have,
+    /// and it was not among them. So it is where there is nobody to be asked.
+    pub fn is_kept_by_nobody(&self, stream: &StreamName) -> bool {
+        let has_listed = |holder: &Endpoint| self.listed.contains(holder);
+        // Beyond the bound it is not known what they have said.
+        self.discovered.len() < STREAMS_MAX
+            && !self.discovered.contains_key(stream)
+            && self.followed.of(stream).iter().all(has_listed)
     }
 
     /// Fetches one record outside of the order of its stream: it comes as [`Event::Late`], or not at all.

@@ -37,6 +37,20 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Thousands of addresses that nobody has. Other processes would come across so many ports, so Linux gives this one a
+/// host of its own.
+pub fn addresses() -> impl Iterator<Item = String> {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    std::iter::repeat_with(|| {
+        if !cfg!(target_os = "linux") {
+            return format!("tcp://127.0.0.1:{}", free_port());
+        }
+        let (id, port) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let [high, low] = [(id >> 8) & 255, id & 255];
+        format!("tcp://127.{}.{high}.{low}:{port}", 1 + (id >> 16) % 200)
+    })
+}
+
 /// The infrastructure of one test.
 pub struct Bus {
     root: TempDir,
@@ -132,11 +146,11 @@ impl Bus {
     }
 
     fn relay_entry(&self, identity: &str) {
-        let (publish, submit) = (free_port(), free_port());
+        let (publish, submit, replay) = (free_port(), free_port(), free_port());
         let ipc = self.path(&format!("{identity}.sock"));
         let text = format!(
             "[endpoints.{identity:?}]\npublish = \"tcp://127.0.0.1:{publish}\"\n\
-             submit = [\"tcp://127.0.0.1:{submit}\", \"ipc://{}\"]\ncarries = [\"{{prefix}}.{{env}}.>\"]\n",
+             replay = \"tcp://127.0.0.1:{replay}\"\nsubmit = [\"tcp://127.0.0.1:{submit}\", \"ipc://{}\"]\ncarries = [\"{{prefix}}.{{env}}.>\"]\n",
             ipc.display()
         );
         fs::write(self.entry_path(identity), text).expect("written");

@@ -13,6 +13,8 @@ pub struct Usage {
     pub most_kb: u64,
     /// Open descriptors.
     pub descriptors: u64,
+    /// Time of processors that it took so far, in milliseconds.
+    pub cpu_ms: u64,
 }
 
 impl Usage {
@@ -25,7 +27,13 @@ impl Usage {
             line.split_whitespace().next()?.parse().ok()
         };
         let descriptors = fs::read_dir(format!("{folder}/fd")).ok()?.count() as u64;
-        Some(Usage { memory_kb: number("VmRSS:")?, most_kb: number("VmHWM:")?, descriptors })
+        let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
+        // Behind the name, which may have blanks: user and system time are the 12th and the 13th word (proc(5)).
+        let words = stat.rsplit_once(')')?.1.split_whitespace();
+        let ticks: u64 = words.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+        let cpu_ms = ticks * 1_000 / rustix::param::clock_ticks_per_second();
+        let (memory_kb, most_kb) = (number("VmRSS:")?, number("VmHWM:")?);
+        Some(Usage { memory_kb, most_kb, descriptors, cpu_ms })
     }
 }
 

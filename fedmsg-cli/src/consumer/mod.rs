@@ -1,6 +1,7 @@
 //! `fedmsg consumer`: how far durable consumers are, and moving them by hand.
 
 mod change;
+mod lag;
 mod list;
 mod show;
 
@@ -96,6 +97,9 @@ pub(crate) enum Error {
     /// A journal cannot be read.
     #[error(transparent)]
     Journal(#[from] fedmsg::journal::JournalError),
+    /// Sockets cannot be made.
+    #[error(transparent)]
+    Net(#[from] fedmsg::transport::NetError),
     /// stdout cannot be written.
     #[error("cannot write to stdout")]
     Write(#[from] io::Error),
@@ -117,8 +121,8 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
     let mut store = open(&config)?;
     let store = &mut *store;
     let said = match &options.command {
-        Command::List(options) => return list::run(options, store),
-        Command::Show(options) => return show::run(options, store),
+        Command::List(options) => return list::run(options, store, &config),
+        Command::Show(options) => return show::run(options, store, &config),
         Command::Seek(options) => change::seek(options, store)?,
         Command::Skip(options) => change::skip(options, store)?,
         Command::Retry(options) => change::retry(options, store, &config)?,

@@ -1,6 +1,7 @@
 //! `fedmsg consumer show`.
 
 use clap::Args;
+use fedmsg::config::Config;
 use fedmsg::consumer::{
     ConsumerName, Cursor, CursorStore, DeadLetter, LetterFilter, Page, Summary,
 };
@@ -10,6 +11,7 @@ use fedmsg::timestamp::Timestamp;
 use fedmsg_tool::Code;
 use serde_json::{Value, json};
 
+use super::lag::{Asking, Lags, cells, describe, lags};
 use super::list::{line, object};
 use super::{Error, now, running};
 use crate::config::print;
@@ -21,8 +23,11 @@ Examples:
   fedmsg consumer show badges --letters                 what was given up, one line each
   fedmsg consumer show badges --json | jq .cursors
 
-Shows where it began, who runs it, its cursor in each stream (that number is done, and all before it), and how
-many messages are refused, wait for another try, or were given up. With --letters: number, place, topic, how
+Shows where it began, who runs it, its cursor in each stream (that number is done, and all before it), how many
+messages it is behind there and since when the next one waits, and how many messages are refused, wait for another
+try, or were given up. How far a stream is, is read from the journals of this host, or said by its holders; where
+nobody says it, it is `unknown`, and why. All messages of a stream count, also those that the consumer does not want;
+a stream in which it has no cursor yet is not shown. With --letters: number, place, topic, how
 often it was tried, and the last error of each dead letter; with --json, too, an object each.
 
 Exit codes: 0 success · 1 failure, or no such consumer · 2 wrong command line";
@@ -37,12 +42,19 @@ pub(super) struct Options {
     #[arg(long)]
     letters: bool,
 
+    #[command(flatten)]
+    asking: Asking,
+
     /// JSON: one object, or one for each dead letter
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(options: &Options, store: &mut dyn CursorStore) -> Result<Code, Error> {
+pub(super) fn run(
+    options: &Options,
+    store: &mut dyn CursorStore,
+    config: &Config,
+) -> Result<Code, Error> {
     let summary = store.show(&options.name)?;
     if options.letters {
         let mut lines = Vec::new();
@@ -55,10 +67,11 @@ pub(super) fn run(options: &Options, store: &mut dyn CursorStore) -> Result<Code
         print(lines)?;
         return Ok(Code::Ok);
     }
-    let (cursors, now) = (store.load(&options.name)?, now());
+    let cursors = store.load(&options.name)?;
+    let (lags, now) = (lags(&options.asking, config, &cursors)?.unwrap_or_default(), now());
     print(match options.json {
-        true => vec![line(&whole(&summary, &cursors, now))],
-        false => block(&summary, &cursors, now),
+        true => vec![line(&whole(&summary, &cursors, &lags, now))],
+        false => block(&summary, &cursors, &lags, now),
     })?;
     Ok(Code::Ok)
 }
@@ -79,7 +92,7 @@ pub(super) fn each_letter(
     }
 }
 
-fn block(summary: &Summary, cursors: &[Cursor], now: Timestamp) -> Vec<String> {
+fn block(summary: &Summary, cursors: &[Cursor], lags: &Lags, now: Timestamp) -> Vec<String> {
     let run_by = match running(summary.lease.as_ref(), now) {
         Some(lease) => format!("{}, until {} at least", escape(&lease.owner), lease.until),
         None => "nobody".into(),
@@ -98,11 +111,16 @@ fn block(summary: &Summary, cursors: &[Cursor], now: Timestamp) -> Vec<String> {
         format!("dead      {}{}", summary.letters, dropped(summary.letters_dropped)),
     ];
     if !cursors.is_empty() {
-        let mut rows = vec![["STREAM", "EPOCH", "DONE", "MOVED"].map(String::from).to_vec()];
+        let mut rows = vec![
+            ["STREAM", "EPOCH", "DONE", "MOVED", "BEHIND", "WAITS"].map(String::from).to_vec(),
+        ];
         rows.extend(cursors.iter().map(|cursor| {
             let at = &cursor.position;
             let updated = cursor.updated.to_string();
-            vec![at.stream.to_string(), at.epoch.to_string(), at.i.to_string(), updated]
+            let [behind, waits] = cells(lags.get(at), now);
+            let (stream, epoch, i) =
+                (at.stream.to_string(), at.epoch.to_string(), at.i.to_string());
+            vec![stream, epoch, i, updated, behind, waits]
         }));
         lines.push(String::new());
         lines.extend(table(&rows));
@@ -110,13 +128,15 @@ fn block(summary: &Summary, cursors: &[Cursor], now: Timestamp) -> Vec<String> {
     lines
 }
 
-fn whole(summary: &Summary, cursors: &[Cursor], now: Timestamp) -> Value {
+fn whole(summary: &Summary, cursors: &[Cursor], lags: &Lags, now: Timestamp) -> Value {
     let cursors = cursors.iter().map(|cursor| {
         let at = &cursor.position;
-        json!({
+        let mut object = json!({
             "stream": at.stream.as_str(), "epoch": at.epoch.to_string(), "i": at.i,
             "leaf": cursor.leaf, "moved": cursor.updated.to_string(),
-        })
+        });
+        describe(lags.get(at), &mut object);
+        object
     });
     let cursors = cursors.collect();
     let mut object = object(summary, now);

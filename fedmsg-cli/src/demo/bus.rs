@@ -85,7 +85,7 @@ impl Bus {
     }
 
     fn settings(&self) -> Result<String, Error> {
-        let [direct, replay, relay, submit] = free_ports()?;
+        let [direct, replay, relay, relay_replay, submit] = free_ports()?;
         let name = self.direct_name();
         let state = toml_string(&self.folder.path().join("state"));
         Ok(format!(
@@ -100,6 +100,7 @@ replay = "tcp://127.0.0.1:{replay}"
 
 [endpoints."relay.demo"]
 publish = "tcp://127.0.0.1:{relay}"
+replay = "tcp://127.0.0.1:{relay_replay}"
 submit = "tcp://127.0.0.1:{submit}"
 carries = ["{{prefix}}.{{env}}.>"]
 
@@ -120,10 +121,10 @@ fn toml_string(path: &Path) -> String {
 }
 
 /// Ports that are free now; all are held until all are known, so that they differ.
-fn free_ports() -> Result<[u16; 4], Error> {
+fn free_ports() -> Result<[u16; 5], Error> {
     let bind = || TcpListener::bind("127.0.0.1:0").map_err(io("finding a free port"));
-    let held = [bind()?, bind()?, bind()?, bind()?];
-    let mut ports = [0; 4];
+    let held = [bind()?, bind()?, bind()?, bind()?, bind()?];
+    let mut ports = [0; 5];
     for (port, listener) in ports.iter_mut().zip(&held) {
         *port = listener.local_addr().map_err(io("finding a free port"))?.port();
     }

@@ -1,29 +1,26 @@
 //! `fedmsg stream show`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use fedmsg::StreamName;
 use fedmsg::config::Config;
-use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::Wire;
 use fedmsg::escape::{escape, escape_json};
-use fedmsg::followed::Followed;
-use fedmsg::frames::{Answer, Ask, Completeness, Range, Reply, Request, RequestId};
+use fedmsg::frames::{Ask, Completeness, Range, Reply};
 use fedmsg::net::Zmq;
 use fedmsg::open::{Opener, Record, Verified};
 use fedmsg::record::Heartbeat;
-use fedmsg::repair::Holders;
 use fedmsg::replay::Shelf;
 use fedmsg::timestamp::Timestamp;
-use fedmsg::transport::{Asker, Transport};
-use fedmsg::{Identity, StreamName};
+use fedmsg::transport::Transport;
 use fedmsg_tool::{Code, CommonOptions, duration};
 use serde_json::json;
 
 use super::Error;
 use crate::config::{counted, load, print};
+use crate::holders::{Question, ask, holders_of};
 use crate::streams::{age, table};
 
 pub(super) const EXAMPLES: &str = "\
@@ -38,9 +35,6 @@ the age. `closed` are last words. A heartbeat is verified here; one that is not 
 `refused`.
 
 Exit codes: 0 success · 1 failure · 2 wrong command line · 4 nobody knows the stream";
-
-/// How long a holder may be silent before it is asked once more for being connected.
-const STEP: Duration = Duration::from_millis(20);
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -94,11 +88,12 @@ pub(super) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
     if let Some(stand) = here(&config, stream, &mut opener) {
         seen.push(Seen { holder: "here".into(), stand });
     }
-    let mut asker = Zmq::new().asker()?;
-    let answers = ask(&mut *asker, stream, &holders, options.timeout);
+    let question = Question { ask: Ask::Head { stream: stream.clone() }, holders: holders.clone() };
+    let mut answers =
+        ask(&mut *Zmq::new().asker()?, &[question], options.timeout, |_| false).remove(0);
     for holder in holders {
-        let stand = match answers.get(&holder) {
-            Some(reply) => stand_of(reply, stream, &mut opener),
+        let stand = match answers.remove(&holder) {
+            Some(reply) => stand_of(&reply, stream, &mut opener),
             None => Stand::Silent,
         };
         seen.push(Seen { holder: holder.to_string(), stand });
@@ -119,51 +114,11 @@ pub(super) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
     }
 }
 
-/// Whoever may have the stream: its own identity's addresses first, then those of who carries other streams.
-fn holders_of(config: &Config, stream: &StreamName) -> Vec<Endpoint> {
-    let followed = Followed::new(config.endpoints.values().cloned());
-    let mut holders = followed.of(stream).to_vec();
-    let is_carrier = |identity: &Identity| identity != stream.identity();
-    let carriers = config.endpoints.values();
-    let carriers = carriers.filter(|e| is_carrier(&e.identity) && !e.carries.is_empty());
-    for address in carriers.flat_map(|entry| &entry.replay) {
-        if !holders.contains(address) {
-            holders.push(address.clone());
-        }
-    }
-    holders
-}
-
 /// What the journals of this host have.
 fn here(config: &Config, stream: &StreamName, opener: &mut Opener) -> Option<Stand> {
     let stand = Shelf::new(&config.state_dir).stand(stream).ok()?;
     let beat = beat_of(stand.heartbeat, stream, opener);
     Some(Stand::Has { completeness: stand.completeness, epochs: stand.epochs, beat })
-}
-
-/// Asks all of them at once, and waits until each has answered or the time is over.
-fn ask(
-    asker: &mut dyn Asker,
-    stream: &StreamName,
-    holders: &[Endpoint],
-    timeout: Duration,
-) -> BTreeMap<Endpoint, Reply> {
-    asker.follow(holders);
-    let (start, mut told, mut answers) = (Instant::now(), Vec::new(), BTreeMap::new());
-    let Some(id) = RequestId::new(b"show") else { return answers };
-    let frames = Request { id, ask: Ask::Head { stream: stream.clone() } }.encode();
-    let mut unasked: Vec<&Endpoint> = holders.iter().collect();
-    while answers.len() < holders.len() && start.elapsed() < timeout {
-        unasked.retain(|holder| !asker.ask(holder, &frames));
-        let left = timeout.saturating_sub(start.elapsed());
-        asker.receive(if unasked.is_empty() { left } else { left.min(STEP) }, &mut told);
-        for told in told.drain(..) {
-            if let Ok(answer) = Answer::parse(&told.frames) {
-                answers.insert(told.holder, answer.reply);
-            }
-        }
-    }
-    answers
 }
 
 fn stand_of(reply: &Reply, stream: &StreamName, opener: &mut Opener) -> Stand {

@@ -24,6 +24,8 @@ pub struct EndpointEntry {
     pub submit: Vec<Endpoint>,
     /// Topics of foreign streams that are accepted from it; empty for all but relays.
     pub carries: Vec<Pattern>,
+    /// Whether it keeps the streams of everybody, whoever publishes them: a relay that follows all others.
+    pub archive: bool,
     /// File and line, for people.
     pub origin: String,
 }
@@ -39,14 +41,14 @@ impl EndpointEntry {
 
     /// One line that says everything but the origin, for the digest of a configuration.
     pub(super) fn digest_line(&self) -> String {
-        let EndpointEntry { identity, publish, replay, submit, carries, origin: _ } = self;
+        let EndpointEntry { identity, publish, replay, submit, carries, archive, origin: _ } = self;
         format!(
-            "{identity} publish {publish:?} replay {replay:?} submit {submit:?} carries {carries:?}"
+            "{identity} publish {publish:?} replay {replay:?} submit {submit:?} carries {carries:?} archive {archive}"
         )
     }
 }
 
-const KEYS: [&str; 4] = ["publish", "replay", "submit", "carries"];
+const KEYS: [&str; 5] = ["publish", "replay", "submit", "carries", "archive"];
 
 /// Reads the whole section.
 pub(super) fn read(
@@ -103,6 +105,7 @@ fn read_entry(
         replay: Vec::new(),
         submit: Vec::new(),
         carries: Vec::new(),
+        archive: false,
         origin,
     };
     if matches!(at.node.value, Value::List(_)) {
@@ -118,6 +121,15 @@ fn read_entry(
     let carries = of("carries").map(|carries| carries.one_or_more(findings)).unwrap_or_default();
     let patterns = carries.iter().filter_map(|text| topics(text, naming, findings));
     entry.carries = patterns.collect();
+    if let Some(archive) = of("archive") {
+        entry.archive = archive.boolean(findings).unwrap_or(false);
+        let missing = [("replay", &entry.replay), ("submit", &entry.submit)];
+        for (key, _) in
+            missing.iter().filter(|(_, addresses)| entry.archive && addresses.is_empty())
+        {
+            archive.problem(ProblemKind::ArchiveWithout(key), findings);
+        }
+    }
     entry
 }
 

@@ -53,6 +53,7 @@ impl EndpointEntry {
             replay: Vec::new(),
             submit: Vec::new(),
             carries: Vec::new(),
+            archive: false,
             origin: "made in code".into(),
         }
     }

@@ -177,6 +177,9 @@ pub enum ProblemKind {
     /// A relay that takes no messages.
     #[error("`{0}` is no relay: its endpoint entry has no `submit`")]
     NotARelay(String),
+    /// An archive that nobody can ask, or nobody can give anything to.
+    #[error("an archive needs `{0}`, too")]
+    ArchiveWithout(&'static str),
     /// A pattern that selects none of the configured endpoints.
     #[error("`{0}` matches none of the configured endpoints")]
     MatchesNoEndpoint(String),

@@ -118,6 +118,7 @@ topic_prefix = "org.example"
 environment = "dev"
 [endpoints."relay.local"]
 publish = {relay}
+replay = {replay}
 submit = {submit}
 carries = [">"]
 [endpoints."dev.local"]
@@ -135,6 +136,7 @@ identity = "dev.local"
 topics = ["{{prefix}}.{{env}}.>"]
 "#,
         relay = address("relay.sock"),
+        replay = address("replay.sock"),
         submit = address("submit.sock"),
         slots = slots.join(", "),
     )

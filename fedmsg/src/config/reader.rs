@@ -172,4 +172,17 @@ impl<'a> Field<'a> {
         let out = |value| ProblemKind::OutOfBounds { value, min, max };
         findings.check(&self.node.place, &self.key, bounded.map_err(out))
     }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, findings: &mut Findings) -> Option<bool> {
+        let value = match &self.node.value {
+            Value::Boolean(value) => Some(*value),
+            Value::Raw(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if value.is_none() {
+            self.wrong_type("true or false", findings);
+        }
+        value
+    }
 }

@@ -78,11 +78,24 @@ impl SubscribeSection {
 }
 
 /// `[relay]`: settings of a relay process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelaySection {
     /// Which endpoint entry the relay is.
     pub identity: Option<Identity>,
+    /// Relays that it follows: what they publish it stores, and publishes as far as it carries it.
+    pub follow: Vec<Identity>,
+    /// Most bytes of its log; beyond, the oldest messages are given up.
+    pub keep_bytes: u64,
+    /// How long its log keeps messages, in milliseconds.
+    pub keep_ms: u64,
+}
+
+impl Default for RelaySection {
+    fn default() -> RelaySection {
+        let (keep_bytes, keep_ms) = (limits::RELAY_KEEP_BYTES, limits::RELAY_KEEP_MS);
+        RelaySection { identity: None, follow: Vec::new(), keep_bytes, keep_ms }
+    }
 }
 
 /// The sections that the environment and flags can set, with their keys.
@@ -106,7 +119,7 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
         &["segment_bytes", "segment_ms", "keep_bytes", "keep_ms", "host_bytes", "hold_for"],
     ),
     ("subscribe", &["from"]),
-    ("relay", &["identity"]),
+    ("relay", &["identity", "follow", "keep_bytes", "keep_ms"]),
     ("consumer", &["store"]),
 ];
 
@@ -240,10 +253,22 @@ pub(super) fn subscribe(
 
 /// Reads `[relay]`.
 pub(super) fn relay(root: &Table, endpoints: &Endpoints, findings: &mut Findings) -> RelaySection {
-    let table = section(root, "relay", findings);
-    let text = table.and_then(|table| field(table, "relay", "identity"));
-    let text = text.and_then(|field| field.text(findings));
-    RelaySection { identity: text.and_then(|text| relay_of(&text, endpoints, findings)) }
+    let mut settings = RelaySection::default();
+    let Some(table) = section(root, "relay", findings) else { return settings };
+    let of = |key| field(table, "relay", key);
+    let text = of("identity").and_then(|field| field.text(findings));
+    settings.identity = text.and_then(|text| relay_of(&text, endpoints, findings));
+    let follow = of("follow").map(|follow| follow.texts(findings)).unwrap_or_default();
+    let follow = follow.iter().filter_map(|text| relay_of(text, endpoints, findings));
+    settings.follow = follow.collect();
+    let mut number = |key, min, max, default| {
+        of(key).and_then(|field| field.integer(min, max, findings)).unwrap_or(default)
+    };
+    let (least, most) = (limits::JOURNAL_SEGMENT_BYTES_MIN, limits::JOURNAL_KEEP_BYTES_MAX);
+    settings.keep_bytes = number("keep_bytes", least, most, settings.keep_bytes);
+    let (least, most) = (limits::JOURNAL_SEGMENT_MS_MIN, limits::JOURNAL_KEEP_MS_MAX);
+    settings.keep_ms = number("keep_ms", least, most, settings.keep_ms);
+    settings
 }
 
 /// The identity of an endpoint entry that takes messages.

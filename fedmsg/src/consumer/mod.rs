@@ -130,6 +130,15 @@ pub trait CursorStore: Send {
         now: Timestamp,
     ) -> Result<usize, StoreError>;
 
+    /// Forgets the cursors of these streams, at most 1,024 in one call, where they were not moved since that time and
+    /// neither refused nor failed messages of the stream wait. Says which ones it forgot.
+    fn forget(
+        &mut self,
+        fence: &Fence,
+        streams: &[StreamName],
+        unmoved_since: Timestamp,
+    ) -> Result<Vec<StreamName>, StoreError>;
+
     /// Writes curable refusals down, at most 1,024 in one call; for one that is there already, counts, and
     /// keeps the newest reason. Says how many found no room: these are counted at the consumer.
     fn refuse(

@@ -8,7 +8,7 @@ use super::{Durable, DurableError, keeper};
 use crate::config::{Config, LoadOptions};
 use crate::consumer::{ConsumerName, CursorStore, Start, StoreError};
 use crate::limits::{
-    IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, IN_FLIGHT_MESSAGES_MAX, LEASE_MS, LEASE_MS_MAX,
+    FORGET_MS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, IN_FLIGHT_MESSAGES_MAX, LEASE_MS, LEASE_MS_MAX,
     UNWRITTEN_MAX,
 };
 use crate::progress::{Retrying, Room};
@@ -29,6 +29,7 @@ pub struct DurableBuilder {
     in_flight: usize,
     retrying: Retrying,
     lease: Duration,
+    forget_after: Duration,
     store: Option<Box<dyn CursorStore>>,
     transport: Option<Arc<dyn Transport>>,
 }
@@ -42,6 +43,7 @@ pub(super) struct Plan {
     pub(super) start: Start,
     pub(super) standby: bool,
     pub(super) lease_ms: u64,
+    pub(super) forget_after_ms: u64,
     pub(super) room: Room,
     pub(super) retrying: Retrying,
 }
@@ -59,6 +61,7 @@ impl DurableBuilder {
             in_flight: IN_FLIGHT_MAX,
             retrying: Retrying::default(),
             lease: Duration::from_millis(LEASE_MS),
+            forget_after: Duration::from_millis(FORGET_MS),
             store: None,
             transport: None,
         }
@@ -128,6 +131,16 @@ impl DurableBuilder {
         self
     }
 
+    /// Forgets the cursor of a stream that was not moved for so long; 30 days without this, and one day while the
+    /// store has no room for another cursor. Only where nobody can hand out its messages again: everybody in the
+    /// configuration who could have them has said which streams it has, and this one is not among them; nothing was
+    /// heard of it for an hour (or for this time, if that is shorter) since the consumer began; and no refused or
+    /// failed message of it waits. A stream that comes back all the same is new to the consumer.
+    pub fn forget_after(mut self, time: Duration) -> Self {
+        self.forget_after = time;
+        self
+    }
+
     /// Keeps what is done in this store instead of that of the configuration.
     pub fn store(mut self, store: Box<dyn CursorStore>) -> Self {
         self.store = Some(store);
@@ -191,6 +204,7 @@ impl DurableBuilder {
             start: self.start,
             standby: self.standby,
             lease_ms: lease_ms.clamp(1_000, LEASE_MS_MAX),
+            forget_after_ms: u64::try_from(self.forget_after.as_millis()).unwrap_or(u64::MAX),
             room: Room {
                 messages: self.in_flight,
                 bytes: IN_FLIGHT_BYTES_MAX,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::build::Plan;
 use super::claim::{Claim, claim};
+use super::forget::Forgetting;
 use super::intake::Intake;
 use super::shared::Shared;
 use super::{DurableError, DurableEvent, Trouble};
@@ -115,6 +116,7 @@ pub(super) struct Keeper {
     pub(super) opener: Opener,
     renew_at: u64,
     pub(super) due_at: u64,
+    pub(super) forgetting: Forgetting,
     /// When the store is tried again after it has failed, or had no room.
     again_at: u64,
     pause_ms: u64,
@@ -133,6 +135,7 @@ impl Keeper {
         claim: Claim,
     ) -> Result<Keeper, DurableError> {
         let (lease_ms, fence) = (plan.lease_ms, claim.claimed.fence.clone());
+        let forget_after_ms = plan.forget_after_ms;
         let (subscriber, intake) = match read(shared, plan, &mut *store, claim) {
             Ok(reading) => reading,
             Err(error) => {
@@ -153,6 +156,7 @@ impl Keeper {
             opener,
             renew_at: 0,
             due_at: 0,
+            forgetting: Forgetting::new(forget_after_ms, shared.clock.millis()),
             again_at: 0,
             pause_ms: STORE_AGAIN_MS,
             said: false,
@@ -202,6 +206,7 @@ impl Keeper {
         if now >= self.due_at {
             self.try_again(now)?;
         }
+        self.forget(now)?;
         if std::mem::take(&mut self.shared.lock().trust_changed) {
             self.reread_refusals().inspect_err(|_| self.shared.lock().trust_changed = true)?;
         }

@@ -17,13 +17,15 @@
 //! ```
 //!
 //! The layout: `build` is where one begins; `keeper` is the thread that owns the store, `claim` how it comes to be
-//! the only one, `owner` what it calls itself, `again` what it hands out again; `intake` is the thread between the reader and whoever takes
+//! the only one, `owner` what it calls itself, `again` what it hands out again, `forget` what it
+//! keeps no longer; `intake` is the thread between the reader and whoever takes
 //! deliveries; `shared` is what they have together. What is done is decided in `progress`, outside of this folder.
 
 mod again;
 mod build;
 mod claim;
 mod delivery;
+mod forget;
 mod intake;
 mod keeper;
 mod owner;
@@ -54,8 +56,9 @@ pub use delivery::Delivery;
 /// is stands in the [store](crate::consumer::CursorStore) of the configuration.
 ///
 /// Threads use [`deliveries`](Durable::deliveries), [`recv`](Durable::recv) or [`events`](Durable::events), any
-/// number of them; tasks use it as a `Stream` of events. Dropping it writes down what was answered, which waits for
-/// the store, and gives the name back.
+/// number of them; tasks use it as a `Stream` of events, which ends when it is closed. Dropping it writes down what was
+/// answered, which waits for the store, and gives the name back: in a task that is work for a thread that may block,
+/// such as tokio's `spawn_blocking`. So is [`build`](DurableBuilder::build).
 pub struct Durable {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -113,7 +116,8 @@ pub enum Trouble {
         /// How many.
         count: usize,
     },
-    /// The store has no room for the cursor of another stream: after a restart it is taken from its beginning.
+    /// The store has no room for the cursor of another stream: after a restart it is taken from its beginning. That
+    /// ends by itself when cursors can be forgotten: see [`DurableBuilder::forget_after`].
     #[error(
         "the cursor of {stream} cannot be kept, so that its messages come again after a restart: {error}"
     )]
@@ -162,6 +166,8 @@ pub struct DurableMetrics {
     pub refused: u64,
     /// Refused messages that found no room.
     pub refusals_dropped: u64,
+    /// Streams that have ended, whose cursors were forgotten.
+    pub forgotten: u64,
     /// Messages that are handed out, or wait to be taken, and are not answered.
     pub in_flight: u64,
     /// Calls to the store that failed.

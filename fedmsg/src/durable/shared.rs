@@ -205,6 +205,7 @@ impl Shared {
         metrics.repeated = counts.repeated;
         metrics.refused = counts.refused;
         metrics.refusals_dropped = counts.refusals_dropped;
+        metrics.forgotten = counts.forgotten;
         metrics.in_flight = progress.in_flight() as u64;
         metrics.lag = progress.lags().map(|(_, lag)| lag).sum();
         metrics

@@ -16,9 +16,8 @@ use crate::journal::{Disk, JournalError};
 use crate::keys::SecretKey;
 use crate::merkle::Leaf;
 use crate::publisher::Retention;
-use crate::publisher::build::outbox_settings;
 use crate::publisher::core::{Core, Opened};
-use crate::publisher::opening::{open_journal, random_bytes};
+use crate::publisher::opening::{open_journal, outbox_settings, random_bytes};
 use crate::publisher::slot::{SlotError, SlotLock};
 use crate::record::{After, Level, State};
 use crate::rejection::Rejection;
@@ -38,7 +37,6 @@ pub(crate) struct Turn<'a> {
 }
 
 /// The lock of a stream's slot, which others hold for moments.
-#[expect(clippy::disallowed_methods, reason = "the system knows no wait for a lock that ends")]
 pub(crate) fn wait(
     state_dir: &Path,
     stream: &StreamName,

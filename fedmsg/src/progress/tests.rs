@@ -130,6 +130,23 @@ impl Scene {
         false
     }
 
+    /// Writes where the store has no room for the cursor of one new stream.
+    pub(super) fn write_without_room(&mut self) {
+        let (mut round, wall) = (self.progress.round(), self.wall());
+        while let Some(write) = self.progress.next_write(&mut round, self.now) {
+            let made = write.make(&mut self.store, &self.claimed.fence, wall);
+            let (Err(_), Write::Advance(moves)) = (made, write) else { panic!("there was room") };
+            self.progress.no_room_for_cursor(&moves);
+        }
+        self.progress.round_done(&round);
+    }
+
+    /// The store forgets these streams where they were not moved since then; where they were.
+    pub(super) fn forget(&mut self, since: i64, streams: &[StreamName]) -> Vec<Position> {
+        let forgotten = self.store.forget(&self.claimed.fence, streams, at(since));
+        self.progress.forgotten(&forgotten.expect("forgotten"))
+    }
+
     /// The cursors in the store, such as `0:7 1:3`.
     pub(super) fn cursors(&mut self) -> String {
         let cursors = self.store.load(&name()).expect("cursors");

@@ -8,6 +8,7 @@ use crate::envelope::Epoch;
 use crate::identity::StreamName;
 use crate::open::Place;
 use crate::planted::bug;
+use crate::timestamp::Timestamp;
 
 /// Positions beyond a hole that refused messages used up; further ones are passed by the next message.
 const USED_UP_MAX: usize = 64;
@@ -24,6 +25,8 @@ pub(super) struct Track {
     stored: Option<Mark>,
     /// The store has no room for its cursor.
     no_cursor: bool,
+    /// When the cursor in the store was moved, as long as nothing was heard of the stream in this life.
+    silent_since: Option<Timestamp>,
     head: Option<(Epoch, u64)>,
 }
 
@@ -36,6 +39,7 @@ impl Track {
             used_up: BTreeSet::new(),
             stored: None,
             no_cursor: false,
+            silent_since: None,
             head: None,
         }
     }
@@ -48,9 +52,20 @@ impl Track {
         self.seen
     }
 
-    /// The cursor as the store has it.
-    pub(super) fn stored(&mut self, mark: Mark) {
+    /// The cursor as the store has it, and when it was moved.
+    pub(super) fn stored(&mut self, mark: Mark, moved: Timestamp) {
         (self.seen, self.stored) = (Some(mark), Some(mark));
+        self.silent_since = Some(moved);
+    }
+
+    /// When its cursor was moved, where nothing was heard of it since this life began.
+    pub(super) fn silent_since(&self) -> Option<Timestamp> {
+        self.silent_since
+    }
+
+    /// The store has forgotten its cursor.
+    pub(super) fn not_stored(&mut self) {
+        self.stored = None;
     }
 
     /// Whether this position was spoken of before. Epochs that have ended are over.
@@ -60,11 +75,13 @@ impl Track {
 
     /// Takes a place for a stream of which nothing is known.
     pub(super) fn settle(&mut self, mark: Mark) {
+        self.silent_since = None;
         self.seen.get_or_insert(mark);
     }
 
     /// All up to here needs no answer.
     pub(super) fn pass(&mut self, mark: Mark) {
+        self.silent_since = None;
         self.seen = Some(mark);
         self.pass_used_up();
     }
@@ -77,6 +94,7 @@ impl Track {
 
     /// A refused message used this position up; says whether everything up to it is done.
     pub(super) fn use_up(&mut self, epoch: Epoch, i: u64) -> bool {
+        self.silent_since = None;
         self.used_up.insert((epoch, i));
         let passed = self.pass_used_up();
         while self.used_up.len() > USED_UP_MAX {
@@ -132,7 +150,17 @@ impl Track {
         self.no_cursor = true;
     }
 
+    /// It may have room now; whether it had none.
+    pub(super) fn try_cursor(&mut self) -> bool {
+        std::mem::take(&mut self.no_cursor)
+    }
+
+    pub(super) fn has_no_cursor(&self) -> bool {
+        self.no_cursor
+    }
+
     pub(super) fn head(&mut self, epoch: Epoch, last: u64) {
+        self.silent_since = None;
         self.head = self.head.max(Some((epoch, last)));
     }
 

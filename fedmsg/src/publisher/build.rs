@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use super::core::{Core, Opened};
 use super::direct::Direct;
-use super::opening::{open_journal, random_bytes};
+use super::opening::{open_journal, random_bytes, trusted};
+#[cfg(feature = "net")]
+use super::opening::{outbox_settings, relays};
 #[cfg(feature = "net")]
 use super::posted::Posted;
-use super::retention::{Floor, Retention};
+#[cfg(feature = "net")]
+use super::retention::Floor;
+use super::retention::Retention;
 use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
 use super::writer::Writer;
@@ -20,9 +24,8 @@ use crate::config::{
 };
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot, StreamName};
-use crate::journal::{Disk, JournalError, Mark, OsDisk, Settings};
+use crate::journal::{Disk, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
-use crate::limits::OUTBOX_SEGMENT_BYTES;
 use crate::merkle::Leaf;
 #[cfg(feature = "net")]
 use crate::outbox::sender::Sender;
@@ -200,34 +203,6 @@ impl PublisherBuilder {
             }
         };
         making.relayed(tried)
-    }
-}
-
-/// The journal of a stream that goes through relays: small segments, since commands read the newest one whenever they
-/// start, and what relays have goes piece by piece.
-pub(crate) fn outbox_settings(config: &Config) -> Settings {
-    let settings = config.journal.settings();
-    Settings { segment_bytes: settings.segment_bytes.min(OUTBOX_SEGMENT_BYTES), ..settings }
-}
-
-/// The relays that the configuration names for publishers.
-pub(crate) fn relays(config: &Config) -> Vec<EndpointEntry> {
-    let relays = config.publisher.relays.iter();
-    let entries = relays.filter_map(|relay| config.endpoints.get(relay));
-    entries.filter(|entry| !entry.submit.is_empty()).cloned().collect()
-}
-
-/// The private key of an identity, if the configuration trusts it: nobody would believe another one.
-pub(crate) fn trusted(
-    config: &Config,
-    identity: &Identity,
-    key: SecretKey,
-) -> Result<Arc<SecretKey>, BuildError> {
-    let found = key.public().id();
-    let trusted = config.trust.keys.get(&found);
-    match trusted.is_some_and(|trusted| trusted.identity == *identity && !trusted.revoked) {
-        true => Ok(Arc::new(key)),
-        false => Err(BuildError::UntrustedKey { identity: identity.clone(), found }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A process with an entry in `[endpoints]` takes the first free slot of its identity and binds that
 //! address. One without an entry, or without a free slot, publishes through relays; the calls are the same.
 
-pub(crate) mod build;
+mod build;
 /// For the simulator, which does without the thread; no part of what is promised.
 #[doc(hidden)]
 pub mod core;
@@ -51,6 +51,7 @@ use crate::transport::Wake;
 pub use build::{BuildError, OnFull, PublisherBuilder};
 pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
+#[cfg(feature = "net")]
 pub(crate) use retention::{Floor, Retention};
 pub use ticket::{Publishing, Ticket};
 

@@ -16,7 +16,7 @@ use crate::identity::{Slot, StreamName};
 use crate::journal::{Disk, JournalError};
 use crate::keys::{KeyId, SecretKey};
 use crate::record::{Level, State};
-use crate::replay::{ReplayServer, SaveError, Shelf, save_heartbeat};
+use crate::replay::{Desk, ReplayServer, SaveError, Shelf, save_heartbeat};
 use crate::seal::Sealer;
 use crate::transport::{NetError, OutletSettings, Transport};
 
@@ -186,7 +186,7 @@ impl Retired {
         let Some(address) = entry.publish.get(usize::from(index)) else { return Ok(0) };
         let mut outlet = transport.outlet(address, OutletSettings::default())?;
         let shelf = Arc::new(Shelf::new(&config.state_dir));
-        let serve = |address| ReplayServer::start(transport, address, shelf, |_| false);
+        let serve = |address| ReplayServer::start(transport, address, Desk::new(shelf, |_| false));
         let _server = entry.replay.get(usize::from(index)).map(serve).transpose()?;
         let (end, mut told) = (Instant::now() + time, 0);
         loop {

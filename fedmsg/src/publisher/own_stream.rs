@@ -31,7 +31,7 @@ impl OwnStream {
     pub fn open(
         config: &Config,
         identity: &Identity,
-        key: SecretKey,
+        key: Arc<SecretKey>,
         index: u16,
     ) -> Result<Result<OwnStream, String>, BuildError> {
         let slot = match SlotLock::take(&config.state_dir, identity, Slot::Index(index)) {
@@ -47,7 +47,7 @@ impl OwnStream {
         let now = Clock::wall();
         let epoch = Epoch::next(now, random_bytes(), before);
         let (sealer, genesis) =
-            Sealer::open_epoch(Arc::new(key), stream, epoch, (after, prev), Level::Memory, now);
+            Sealer::open_epoch(key, stream, epoch, (after, prev), Level::Memory, now);
         let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
         slot.begin(epoch).map_err(io)?;
         let clock = Clock::start();
@@ -58,6 +58,16 @@ impl OwnStream {
     /// The stream.
     pub fn stream(&self) -> &StreamName {
         self.sealer.stream()
+    }
+
+    /// Its epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.sealer.epoch()
+    }
+
+    /// The record that opened its epoch.
+    pub fn genesis(&self) -> &Sealed {
+        &self.genesis
     }
 
     /// A new reader is there: heartbeat and genesis record are due at once.
@@ -90,11 +100,11 @@ impl OwnStream {
     }
 
     /// Ends the epoch; the last heartbeat, which is to be sent.
-    pub fn close(mut self, config: &str) -> Wire {
+    pub fn close(mut self, config: &str) -> Sealed {
         let (last, leaf) = self.sealer.last();
         if let Err(error) = self.slot.end(self.sealer.epoch(), last, leaf) {
             tracing::warn!(%error, stream = %self.stream(), "saving how the epoch ended");
         }
-        self.sealer.heartbeat(State::Closed, config, Clock::wall()).wire
+        self.sealer.heartbeat(State::Closed, config, Clock::wall())
     }
 }

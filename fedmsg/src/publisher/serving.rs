@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
 use crate::identity::StreamName;
 use crate::journal::{Disk, Mark};
-use crate::replay::{Live, ReplayServer, Shelf, save_heartbeat};
+use crate::replay::{Desk, Live, ReplayServer, Shelf, save_heartbeat};
 use crate::transport::{NetError, Transport, Wake};
 
 /// Answers replay requests, if the publisher's entry names an address for it.
@@ -56,7 +56,7 @@ impl Serving {
         let witness = Arc::new(witness);
         let shown = Arc::clone(&witness);
         let take_in = move |wire: Wire| shown.take_in(&wire);
-        let start = |address| ReplayServer::start(transport, address, shelf, take_in);
+        let start = |address| ReplayServer::start(transport, address, Desk::new(shelf, take_in));
         let _server = address.map(start).transpose()?;
         let (disk, folder) = (Arc::clone(disk), slot.to_owned());
         Ok(Serving { newest, disk, folder, witness, _live, _server })

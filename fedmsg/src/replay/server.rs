@@ -9,17 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::shelf::Shelf;
 use super::turns::{Turns, Waiting};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
-use crate::envelope::{Epoch, Wire};
-use crate::frames::{Answer, Reply, Request, RequestId, Spot, Word};
-use crate::holder::{Absent, Floor, Holder, HolderCounts, Holdings, Part, Stand};
-use crate::identity::StreamName;
-use crate::journal::Batch;
+use crate::frames::{Answer, Reply, Request, RequestId};
+use crate::holder::{Holder, HolderCounts, Holdings};
 use crate::limits::{TURN_BYTES_MAX, WAITING_MS_MAX};
-use crate::timestamp::Timestamp;
 use crate::transport::{Asked, NetError, Responder, Transport, Wake};
 
 /// How long it is waited when nobody asks.
@@ -35,30 +30,23 @@ pub struct ReplayServer {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Server<P> {
+struct Server<H> {
     responder: Box<dyn Responder>,
     holder: Holder,
     turns: Turns,
-    desk: Desk<P>,
+    holdings: H,
     clock: Clock,
     stop: Arc<AtomicBool>,
     counts: Arc<Mutex<HolderCounts>>,
 }
 
-/// The shelf, and who takes what is put.
-struct Desk<P> {
-    shelf: Arc<Shelf>,
-    on_put: P,
-}
-
 impl ReplayServer {
-    /// Binds the address, and answers from now on. Each message that somebody puts goes to `on_put`, which
-    /// runs on the thread of the server and says whether it takes it; what it does not take is `denied`.
+    /// Binds the address, and answers from now on with what is held. `holdings` is used by the thread of the
+    /// server alone.
     pub fn start(
         transport: &dyn Transport,
         address: &Endpoint,
-        shelf: Arc<Shelf>,
-        on_put: impl Fn(Wire) -> bool + Send + 'static,
+        holdings: impl Holdings + Send + 'static,
     ) -> Result<ReplayServer, NetError> {
         let responder = transport.responder(address)?;
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::default());
@@ -67,7 +55,7 @@ impl ReplayServer {
             responder,
             holder: Holder::new(Uuid::new_v4().into_bytes()),
             turns: Turns::default(),
-            desk: Desk { shelf, on_put },
+            holdings,
             clock: Clock::start(),
             stop: Arc::clone(&stop),
             counts: Arc::clone(&counts),
@@ -102,7 +90,7 @@ impl fmt::Debug for ReplayServer {
     }
 }
 
-impl<P: Fn(Wire) -> bool> Server<P> {
+impl<H: Holdings> Server<H> {
     fn run(mut self) {
         let mut asked = Vec::new();
         let mut work_left = false;
@@ -155,7 +143,7 @@ impl<P: Fn(Wire) -> bool> Server<P> {
         let replies = if now.saturating_sub(*since) > WAITING_MS_MAX {
             vec![self.holder.busy("it waited for too long here")]
         } else {
-            self.holder.answer(peer, request, now, &mut self.desk)
+            self.holder.answer(peer, request, now, &mut self.holdings)
         };
         self.send(peer, &request.id, replies)
     }
@@ -175,45 +163,5 @@ impl<P: Fn(Wire) -> bool> Server<P> {
             }
         }
         bytes
-    }
-}
-
-impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
-    fn stand(&mut self, stream: &StreamName) -> Result<Stand, Absent> {
-        self.shelf.stand(stream)
-    }
-
-    fn read(
-        &mut self,
-        stream: &StreamName,
-        part: Part,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Batch, Absent> {
-        self.shelf.read(stream, part, max_records, max_bytes)
-    }
-
-    fn genesis(&mut self, stream: &StreamName, epoch: Epoch) -> Result<Option<Wire>, Absent> {
-        self.shelf.genesis(stream, epoch)
-    }
-
-    fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
-        self.shelf.find(stream, time)
-    }
-
-    fn heads(&mut self) -> Vec<Spot> {
-        self.shelf.streams()
-    }
-
-    fn knows_all(&self) -> bool {
-        self.shelf.knows_all_streams()
-    }
-
-    fn acknowledged(&mut self, stream: &StreamName, consumer: &Word, floor: Floor) {
-        self.shelf.note_floor(stream, consumer, floor);
-    }
-
-    fn put(&mut self, message: &Wire) -> bool {
-        (self.on_put)(message.clone())
     }
 }

@@ -138,6 +138,7 @@ impl SubscriberBuilder {
             repairing: AtomicU64::new(0),
             fetches: Mutex::default(),
             tells: Mutex::default(),
+            questions: Mutex::default(),
             config: Mutex::new(Arc::clone(&config)),
             history: Mutex::new(None),
         });

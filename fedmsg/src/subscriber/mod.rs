@@ -6,6 +6,7 @@ mod run;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -40,6 +41,9 @@ pub struct Subscriber {
     _watch: Option<Watch>,
 }
 
+/// Which of these streams nobody has, and where the answer goes.
+type Question = (Vec<StreamName>, Sender<Vec<StreamName>>);
+
 struct Shared {
     queue: Queue<Event>,
     waker: Arc<dyn Wake>,
@@ -59,6 +63,7 @@ struct Shared {
     fetches: Mutex<Vec<Position>>,
     /// How far a named consumer is, to be told to publishers.
     tells: Mutex<Vec<(Position, Word)>>,
+    questions: Mutex<Vec<Question>>,
     /// The configuration in force.
     config: Mutex<Arc<Config>>,
     history: Mutex<Option<Past>>,
@@ -175,6 +180,16 @@ impl Subscriber {
         let shared = &self.shared;
         shared.fetches.lock().unwrap_or_else(PoisonError::into_inner).extend(positions);
         shared.waker.wake();
+    }
+
+    /// Asks which of these streams nobody has: see [`Reception::is_kept_by_nobody`](crate::reception::Reception). The
+    /// answer comes when the reader has time for it.
+    pub(crate) fn kept_by_nobody(&self, streams: Vec<StreamName>) -> Receiver<Vec<StreamName>> {
+        let (answer, answered) = channel();
+        let questions = &self.shared.questions;
+        questions.lock().unwrap_or_else(PoisonError::into_inner).push((streams, answer));
+        self.shared.waker.wake();
+        answered
     }
 
     /// Tells publishers how far a named consumer is with their streams.

@@ -118,7 +118,9 @@ impl Runner {
             config.endpoints.values().filter(relevant).cloned().collect();
         self.inlet.follow(&entries);
         self.shared.endpoints.store(entries.len() as u64, Ordering::Relaxed);
-        let followed = Followed::new(entries);
+        let reachable = config.endpoints.values();
+        let reachable = reachable.filter(|entry| config.subscribe.includes(&entry.identity));
+        let followed = Followed::among(entries, reachable);
         self.asking.follow(followed.all());
         self.reception.follow(followed, self.clock.millis());
     }
@@ -164,6 +166,12 @@ impl Runner {
         }
         for (Position { stream, epoch, i }, consumer) in tells.drain(..) {
             self.reception.acknowledge(&stream, (epoch, i), &consumer, now);
+        }
+        let questions = &mut *self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (mut streams, answer) in questions.drain(..) {
+            streams.retain(|stream| self.reception.is_kept_by_nobody(stream));
+            // Who asked may be gone.
+            let _ = answer.send(streams);
         }
     }
 

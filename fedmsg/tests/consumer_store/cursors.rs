@@ -3,7 +3,9 @@
 use fedmsg::consumer::{Advance, Bounds, Cursor, Position, StoreError};
 use fedmsg::limits::{NUMBER_MAX, STORE_BATCH_MAX};
 
-use crate::fixtures::{advance, at, claim, epoch, leaf, name, numbers, position, stream};
+use crate::fixtures::{
+    advance, at, claim, epoch, failure, leaf, name, numbers, position, refused, stream,
+};
 use crate::places::Place;
 
 pub fn cursors_move_forwards_only(place: &Place) {
@@ -65,6 +67,31 @@ pub fn a_call_that_fails_moves_nothing(place: &Place) {
     let seek = store.seek(&name("badges"), &stream(2), epoch(1), 0, at(3));
     assert_eq!(seek, Err(full), "no way around");
     assert_eq!(store.seek(&name("badges"), &stream(1), epoch(1), 0, at(3)), Ok(()));
+}
+
+pub fn what_nobody_needs_is_forgotten(place: &Place) {
+    let mut store = place.open();
+    let fence = claim(&mut *store, "badges", "host1", 0);
+    for of in 0..5 {
+        store.advance(&fence, &[advance(of, 9)], at(i64::from(of))).expect("moved");
+    }
+    // Something waits of these.
+    store.refuse(&fence, &[refused(1, 3)], at(1)).expect("refused");
+    store.failed(&fence, &failure(2, 4, 10), at(9), at(2)).expect("kept");
+    let streams: Vec<_> = (0..7).map(stream).collect();
+    assert_eq!(store.forget(&fence, &streams, at(4)), Ok(vec![stream(0), stream(3)]));
+    let kept: Vec<_> = store.load(&name("badges")).expect("cursors");
+    let kept: Vec<_> = kept.into_iter().map(|cursor| cursor.position.stream).collect();
+    assert_eq!(kept, [stream(1), stream(2), stream(4)]);
+    store.cured(&fence, &[position(1, 3)]).expect("struck out");
+    store.dead(&fence, &failure(2, 4, 10), at(10)).expect("given up");
+    // A dead letter is kept without a cursor.
+    assert_eq!(store.forget(&fence, &streams, at(4)), Ok(vec![stream(1), stream(2)]));
+    assert_eq!(store.show(&name("badges")).map(|shown| (shown.streams, shown.letters)), Ok((1, 1)));
+    claim(&mut *store, "badges", "host1", 5);
+    assert!(matches!(store.forget(&fence, &streams, at(9)), Err(StoreError::Fenced { .. })));
+    let too_many = vec![stream(0); STORE_BATCH_MAX + 1];
+    assert!(matches!(store.forget(&fence, &too_many, at(9)), Err(StoreError::OutOfBounds { .. })));
 }
 
 pub fn people_seek_and_skip_when_nobody_runs(place: &Place) {

@@ -61,6 +61,7 @@ contract! {
         cursors::another_epoch_always_counts
         cursors::a_leaf_that_was_missing_is_added
         cursors::a_call_that_fails_moves_nothing
+        cursors::what_nobody_needs_is_forgotten
         cursors::people_seek_and_skip_when_nobody_runs
         cursors::numbers_and_batches_are_bounded
         refusals::refusals_are_kept_counted_and_struck_out

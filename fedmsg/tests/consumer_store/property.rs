@@ -18,6 +18,7 @@ enum Call {
     Renew(usize),
     Release(usize),
     Advance(usize, Vec<(u16, u128, u64, bool)>),
+    Forget(usize, Vec<u16>, i64),
     Refuse(usize, Vec<(u16, u64, bool)>),
     Cured(usize, Vec<(u16, u64)>),
     Failed(usize, (u16, u64), usize, i64),
@@ -46,6 +47,8 @@ fn calls() -> impl Strategy<Value = Vec<(i64, Call)>> {
         1 => fence.clone().prop_map(Call::Renew),
         1 => fence.clone().prop_map(Call::Release),
         4 => (fence.clone(), prop::collection::vec(cursor, 0..4)).prop_map(|(f, c)| Call::Advance(f, c)),
+        1 => (fence.clone(), prop::collection::vec(of.clone(), 0..3), 0..60_i64)
+            .prop_map(|(f, streams, ago)| Call::Forget(f, streams, ago)),
         3 => (fence.clone(), prop::collection::vec(refusal, 0..4)).prop_map(|(f, r)| Call::Refuse(f, r)),
         1 => (fence.clone(), ats.clone()).prop_map(|(f, p)| Call::Cured(f, p)),
         3 => (fence.clone(), at.clone(), 0..30_usize, 0..40_i64)
@@ -87,6 +90,7 @@ fn ask(store: &mut dyn CursorStore, call: &Call, fences: &mut Vec<Fence>, now: i
     let (Call::Renew(f)
     | Call::Release(f)
     | Call::Advance(f, _)
+    | Call::Forget(f, ..)
     | Call::Refuse(f, _)
     | Call::Cured(f, _)
     | Call::Failed(f, ..)
@@ -107,6 +111,10 @@ fn ask(store: &mut dyn CursorStore, call: &Call, fences: &mut Vec<Fence>, now: i
                 leaf: known.then(|| leaf(1)),
             });
             format!("{:?}", store.advance(&fence, &to.collect::<Vec<_>>(), now))
+        }
+        Call::Forget(_, streams, ago) => {
+            let streams: Vec<_> = streams.iter().copied().map(stream).collect();
+            format!("{:?}", store.forget(&fence, &streams, at(now.millis_since(at(0)) - ago)))
         }
         Call::Refuse(_, positions) => {
             let all = positions.iter().map(|(of, i, rule)| Refused {

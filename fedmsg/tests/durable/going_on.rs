@@ -4,14 +4,13 @@ use std::time::SystemTime;
 
 use fedmsg::consumer::Start;
 use fedmsg::durable::DurableEvent;
-use fedmsg::testing::MemoryStore;
 use fedmsg::timestamp::Timestamp;
 
 use crate::world::{PATIENCE, Stores, World, find, n, next, publish, publish_all, take, wait_for};
 
 #[test]
 fn what_comes_while_it_is_away_is_fetched_when_it_is_back() {
-    for stores in [Stores::Memory(MemoryStore::new()), Stores::Sqlite] {
+    for stores in Stores::all() {
         let world = World::with(stores);
         let publisher = world.publisher("app.one");
         let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
@@ -29,21 +28,23 @@ fn what_comes_while_it_is_away_is_fetched_when_it_is_back() {
 
 #[test]
 fn what_was_not_answered_comes_again() {
-    let world = World::new();
-    let publisher = world.publisher("app.one");
-    let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    publish_all(&publisher, "app.n", 1..=4);
-    let mut hands: Vec<_> = (0..4).map(|_| next(&badges)).collect();
-    // All but the second one are answered, in another order.
-    hands.remove(3).ack();
-    hands.remove(2).ack();
-    hands.remove(0).ack();
-    assert!(badges.flush(PATIENCE));
-    assert_eq!(world.cursor(), Some(1));
-    drop(badges);
-    drop(hands);
-    let badges = world.badges();
-    take(&badges, 2..=4);
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let publisher = world.publisher("app.one");
+        let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
+        publish_all(&publisher, "app.n", 1..=4);
+        let mut hands: Vec<_> = (0..4).map(|_| next(&badges)).collect();
+        // All but the second one are answered, in another order.
+        hands.remove(3).ack();
+        hands.remove(2).ack();
+        hands.remove(0).ack();
+        assert!(badges.flush(PATIENCE));
+        assert_eq!(world.cursor(), Some(1));
+        drop(badges);
+        drop(hands);
+        let badges = world.badges();
+        take(&badges, 2..=4);
+    }
 }
 
 #[test]
@@ -119,16 +120,18 @@ fn whoever_closes_it_gets_the_end_and_the_last_answers_count() {
 
 #[test]
 fn acks_from_many_threads_move_one_cursor() {
-    let world = World::new();
-    let publisher = world.publisher("app.one");
-    let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| badges.deliveries().for_each(|delivery| delivery.ack()));
-        }
-        publish_all(&publisher, "app.n", 1..=500);
-        world.cursor_comes_to(500);
-        badges.closer().close();
-    });
-    assert_eq!((badges.metrics().acked, badges.metrics().in_flight), (500, 0));
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let publisher = world.publisher("app.one");
+        let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| badges.deliveries().for_each(|delivery| delivery.ack()));
+            }
+            publish_all(&publisher, "app.n", 1..=500);
+            world.cursor_comes_to(500);
+            badges.closer().close();
+        });
+        assert_eq!((badges.metrics().acked, badges.metrics().in_flight), (500, 0));
+    }
 }

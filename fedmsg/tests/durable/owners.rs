@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use fedmsg::consumer::{Start, StoreError};
 use fedmsg::durable::{DurableError, DurableEvent};
-use fedmsg::testing::MemoryStore;
 
 use crate::world::{Stores, World, find, n, name, next, publish_all, take};
 
 #[test]
 fn a_second_one_of_the_same_name_is_refused_and_told_who_runs_it() {
-    for stores in [Stores::Memory(MemoryStore::new()), Stores::Sqlite] {
+    for stores in Stores::all() {
         let world = World::with(stores);
         let first = world.badges();
         let refused = world.builder().build().expect_err("it is run");
@@ -25,21 +24,25 @@ fn a_second_one_of_the_same_name_is_refused_and_told_who_runs_it() {
 
 #[test]
 fn a_standby_waits_and_goes_on_where_the_first_one_was() {
-    let world = World::new();
-    let publisher = world.publisher("app.one");
-    let first = world.builder().start(Start::Earliest).build().expect("a consumer");
-    let second = world.builder().standby(true).build().expect("a standby");
-    let held = find(&second, |event| match event {
-        DurableEvent::Standby(held) => Some(held),
-        other => panic!("{other:?}"),
-    });
-    assert!(matches!(held, StoreError::Held { .. }), "{held}");
-    publish_all(&publisher, "app.n", 1..=3);
-    take(&first, 1..=2);
-    assert!(!second.metrics().is_owner && second.recv(Some(Duration::from_millis(1))).is_none());
-    drop(first);
-    take(&second, [3]);
-    assert!(second.metrics().is_owner);
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let publisher = world.publisher("app.one");
+        let first = world.builder().start(Start::Earliest).build().expect("a consumer");
+        let second = world.builder().standby(true).build().expect("a standby");
+        let held = find(&second, |event| match event {
+            DurableEvent::Standby(held) => Some(held),
+            other => panic!("{other:?}"),
+        });
+        assert!(matches!(held, StoreError::Held { .. }), "{held}");
+        publish_all(&publisher, "app.n", 1..=3);
+        take(&first, 1..=2);
+        assert!(
+            !second.metrics().is_owner && second.recv(Some(Duration::from_millis(1))).is_none()
+        );
+        drop(first);
+        take(&second, [3]);
+        assert!(second.metrics().is_owner);
+    }
 }
 
 #[test]
@@ -53,41 +56,45 @@ fn a_standby_that_is_not_needed_ends_at_once() {
 
 #[test]
 fn whoever_was_taken_over_is_told_and_hands_out_nothing_more() {
-    let world = World::new();
-    let publisher = world.publisher("app.one");
-    let first = world.builder().start(Start::Earliest).build().expect("a consumer");
-    publish_all(&publisher, "app.n", 1..=3);
-    let in_hand = next(&first);
-    world.store().evict(&name()).expect("evicted");
-    let second = world.badges();
-    in_hand.ack();
-    let ended = find(&first, |event| match event {
-        DurableEvent::Ended(error) => Some(error),
-        _ => None,
-    });
-    assert!(matches!(ended, DurableError::Store(StoreError::Fenced { .. })), "{ended}");
-    assert!(first.recv(None).is_none(), "the last event");
-    let delivery = next(&second);
-    assert_eq!(n(&delivery), 1, "what the first one answered too late comes again");
-    delivery.ack();
-    take(&second, 2..=3);
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let publisher = world.publisher("app.one");
+        let first = world.builder().start(Start::Earliest).build().expect("a consumer");
+        publish_all(&publisher, "app.n", 1..=3);
+        let in_hand = next(&first);
+        world.store().evict(&name()).expect("evicted");
+        let second = world.badges();
+        in_hand.ack();
+        let ended = find(&first, |event| match event {
+            DurableEvent::Ended(error) => Some(error),
+            _ => None,
+        });
+        assert!(matches!(ended, DurableError::Store(StoreError::Fenced { .. })), "{ended}");
+        assert!(first.recv(None).is_none(), "the last event");
+        let delivery = next(&second);
+        assert_eq!(n(&delivery), 1, "what the first one answered too late comes again");
+        delivery.ack();
+        take(&second, 2..=3);
+    }
 }
 
 #[test]
 fn a_process_that_died_on_this_host_is_not_waited_for() {
-    let world = World::new();
-    let alive = world.badges();
-    let held = world.builder().build().expect_err("it is run");
-    let DurableError::Store(StoreError::Held { owner, .. }) = held else { panic!("{held}") };
-    drop(alive);
-    // The same name with the number of a process that is not there.
-    let own = format!("process {} ", std::process::id());
-    let gone = owner.replace(&own, &format!("process {} ", u32::MAX));
-    assert_ne!(owner, gone, "{owner}");
-    let now = std::time::SystemTime::now().into();
-    world.store().claim(&name(), &gone, Start::New, now, 600_000).expect("claimed");
-    assert!(world.builder().build().is_ok());
-    let elsewhere = owner.replace(&own, "process 7 ").replace(" of ", " of 1");
-    world.store().claim(&name(), &elsewhere, Start::New, now, 600_000).expect("claimed");
-    assert!(world.builder().build().is_err(), "nobody knows whether that one is gone");
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let alive = world.badges();
+        let held = world.builder().build().expect_err("it is run");
+        let DurableError::Store(StoreError::Held { owner, .. }) = held else { panic!("{held}") };
+        drop(alive);
+        // The same name with the number of a process that is not there.
+        let own = format!("process {} ", std::process::id());
+        let gone = owner.replace(&own, &format!("process {} ", u32::MAX));
+        assert_ne!(owner, gone, "{owner}");
+        let now = std::time::SystemTime::now().into();
+        world.store().claim(&name(), &gone, Start::New, now, 600_000).expect("claimed");
+        assert!(world.builder().build().is_ok());
+        let elsewhere = owner.replace(&own, "process 7 ").replace(" of ", " of 1");
+        world.store().claim(&name(), &elsewhere, Start::New, now, 600_000).expect("claimed");
+        assert!(world.builder().build().is_err(), "nobody knows whether that one is gone");
+    }
 }

@@ -10,7 +10,7 @@ use crate::world::{
 
 #[test]
 fn a_failed_message_is_tried_again_and_then_given_up_while_others_go_on() {
-    for stores in [Stores::Memory(MemoryStore::new()), Stores::Sqlite] {
+    for stores in Stores::all() {
         let world = World::with(stores);
         let publisher = world.publisher("app.one");
         let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
@@ -49,18 +49,20 @@ fn a_failed_message_is_tried_again_and_then_given_up_while_others_go_on() {
 
 #[test]
 fn a_failed_message_waits_across_a_restart() {
-    let world = World::new();
-    let publisher = world.publisher("app.one");
-    let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
-    publish_all(&publisher, "app.n", 1..=2);
-    next(&badges).fail("not now");
-    take_next_of(&badges, 2);
-    drop(badges);
-    assert_eq!(world.cursor(), Some(2));
-    let badges = world.badges();
-    let again = next(&badges);
-    assert!(n(&again) == 1 && again.attempt() >= 2);
-    again.ack();
+    for stores in Stores::all() {
+        let world = World::with(stores);
+        let publisher = world.publisher("app.one");
+        let badges = world.builder().start(Start::Earliest).build().expect("a consumer");
+        publish_all(&publisher, "app.n", 1..=2);
+        next(&badges).fail("not now");
+        take_next_of(&badges, 2);
+        drop(badges);
+        assert_eq!(world.cursor(), Some(2));
+        let badges = world.badges();
+        let again = next(&badges);
+        assert!(n(&again) == 1 && again.attempt() >= 2);
+        again.ack();
+    }
 }
 
 /// Acks this one; the other may come again before it.

@@ -22,6 +22,25 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Stores {
     Memory(MemoryStore),
     Sqlite,
+    /// A schema of its own on a server.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+}
+
+impl Stores {
+    /// A new one of each kind; PostgreSQL where it is built in and there.
+    pub fn all() -> Vec<Stores> {
+        let all = vec![Stores::Memory(MemoryStore::new()), Stores::Sqlite];
+        #[cfg(feature = "postgres")]
+        let all = all.into_iter().chain(Stores::postgres()).collect();
+        all
+    }
+
+    /// A new schema; nothing where there is no server.
+    #[cfg(feature = "postgres")]
+    pub fn postgres() -> Option<Stores> {
+        Some(Stores::Postgres(crate::server::shared()?.schema()))
+    }
 }
 
 pub struct World {
@@ -98,12 +117,23 @@ impl World {
     }
 
     pub fn publisher(&self, identity: &str) -> Publisher {
+        self.publisher_on(&self.disk, identity)
+    }
+
+    /// One with a disk of its own.
+    pub fn publisher_on(&self, disk: &MemoryDisk, identity: &str) -> Publisher {
         // It keeps what it has read: the host of a publisher is not that of the consumer.
         let config = Arc::new(Config::load(&self.load()).expect("a configuration"));
         let builder = Publisher::builder().config(config).key(World::key(identity));
         let builder = builder.identity(Identity::parse(identity).expect("an identity"));
         let builder = builder.transport(Arc::new(self.transport.clone())).level(Level::Local);
-        builder.disk(Arc::new(self.disk.clone())).build().expect("a publisher")
+        builder.disk(Arc::new(disk.clone())).build().expect("a publisher")
+    }
+
+    /// A reader without a name.
+    pub fn subscriber(&self) -> Subscriber {
+        let builder = Subscriber::builder().load(self.load()).pattern("app.n");
+        builder.transport(Arc::new(self.transport.clone())).build().expect("a subscriber")
     }
 
     pub fn store(&self) -> Box<dyn CursorStore> {
@@ -112,6 +142,10 @@ impl World {
             Stores::Sqlite => {
                 fs::create_dir_all(self.path("state")).expect("a folder");
                 Box::new(SqliteStore::open(&self.path("state/consumers.db")).expect("a store"))
+            }
+            #[cfg(feature = "postgres")]
+            Stores::Postgres(url) => {
+                Box::new(fedmsg::consumer::PostgresStore::connect(url).expect("a store"))
             }
         }
     }

@@ -9,7 +9,7 @@ use fedmsg::identity::StreamName;
 use fedmsg::journal::{Journal, Numbered, OsDisk, Settings};
 use fedmsg::merkle::Leaf;
 use fedmsg::record::{After, Level};
-use fedmsg::replay::{ReplayServer, Shelf};
+use fedmsg::replay::{Desk, ReplayServer, Shelf};
 use fedmsg::seal::{Draft, Sealer};
 use fedmsg::testing::MemoryTransport;
 use fedmsg::timestamp::Timestamp;
@@ -63,8 +63,8 @@ impl Host {
         shelf: &Arc<Shelf>,
         on_put: impl Fn(Wire) -> bool + Send + 'static,
     ) -> ReplayServer {
-        let started =
-            ReplayServer::start(&*self.transport, &self.address, Arc::clone(shelf), on_put);
+        let desk = Desk::new(Arc::clone(shelf), on_put);
+        let started = ReplayServer::start(&*self.transport, &self.address, desk);
         started.expect("a server")
     }
 

@@ -119,6 +119,28 @@ fn insert(
     Ok(())
 }
 
+pub(super) fn forget(
+    to: &mut dyn Statements,
+    fence: &Fence,
+    streams: &[StreamName],
+    unmoved_since: Timestamp,
+) -> Result<Vec<StreamName>, StoreError> {
+    leases::hold(to, fence)?;
+    let mut forgotten = Vec::new();
+    for stream in streams {
+        let struck = to.execute(
+            "DELETE FROM fedmsg_cursors WHERE consumer = ?1 AND stream = ?2 AND updated < ?3
+             AND NOT EXISTS (SELECT 1 FROM fedmsg_refusals WHERE consumer = ?1 AND stream = ?2)
+             AND NOT EXISTS (SELECT 1 FROM fedmsg_retries WHERE consumer = ?1 AND stream = ?2)",
+            &[fence.consumer.as_str().into(), stream.into(), unmoved_since.into()],
+        )?;
+        if struck > 0 {
+            forgotten.push(stream.clone());
+        }
+    }
+    Ok(forgotten)
+}
+
 /// Puts a cursor somewhere, whatever it was.
 pub(super) fn place(
     to: &mut dyn Statements,

@@ -71,6 +71,18 @@ impl<D: Database> CursorStore for SqlStore<D> {
         })
     }
 
+    fn forget(
+        &mut self,
+        fence: &Fence,
+        streams: &[StreamName],
+        unmoved_since: Timestamp,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        check::batch(streams.len())?;
+        self.database.transaction(Access::Write(&fence.consumer), |to| {
+            cursors::forget(to, fence, streams, unmoved_since)
+        })
+    }
+
     fn refuse(
         &mut self,
         fence: &Fence,

@@ -142,6 +142,20 @@ impl CursorStore for MemoryStore {
         })
     }
 
+    fn forget(
+        &mut self,
+        fence: &Fence,
+        streams: &[StreamName],
+        unmoved_since: Timestamp,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        check::batch(streams.len())?;
+        self.write(fence.consumer(), |shared| {
+            let held = shared.hold(fence)?;
+            let forgotten = streams.iter().filter(|stream| held.forget(stream, unmoved_since));
+            Ok(forgotten.cloned().collect())
+        })
+    }
+
     fn refuse(
         &mut self,
         fence: &Fence,

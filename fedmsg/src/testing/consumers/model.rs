@@ -122,6 +122,13 @@ impl Consumer {
         }
     }
 
+    pub(super) fn forget(&mut self, stream: &StreamName, unmoved_since: Timestamp) -> bool {
+        let is_old = |cursor: &Cursor| cursor.updated < unmoved_since;
+        let waits = self.refusals.keys().chain(self.retries.keys()).any(|at| at.stream == *stream);
+        let forgets = !waits && self.cursors.get(stream).is_some_and(is_old);
+        forgets && self.cursors.remove(stream).is_some()
+    }
+
     pub(super) fn place(&mut self, cursor: Cursor, bounds: &Bounds) -> Result<(), StoreError> {
         let stream = cursor.position.stream.clone();
         if !self.cursors.contains_key(&stream) && self.cursors.len() as u64 >= bounds.streams {

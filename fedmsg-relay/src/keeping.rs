@@ -1,0 +1,163 @@
+//! The relay's log, as its loop uses it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fedmsg::config::Config;
+use fedmsg::envelope::{Epoch, Wire};
+use fedmsg::frames::Completeness;
+use fedmsg::holder::Part;
+use fedmsg::identity::StreamName;
+use fedmsg::journal::{Body, OsDisk};
+use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogReader, Settings};
+use fedmsg::open::{Opener, Record};
+use fedmsg::publisher::OwnStream;
+use fedmsg::timestamp::Timestamp;
+use fedmsg::trust::Trust;
+
+use crate::core::{Head, Kept, Stored, Taken};
+use crate::settings::RelayError;
+
+/// The log of this relay: `STATE/relay/IDENTITY/SLOT`. The lock on the slot sees to it that there is one writer.
+pub(crate) struct Keeping {
+    log: Log,
+    reader: LogReader,
+    /// It was said that the disk takes nothing.
+    is_failing: bool,
+}
+
+impl Keeping {
+    /// Opens the log of the slot that this relay has.
+    pub(crate) fn open(config: &Config, own: &StreamName) -> Result<Keeping, RelayError> {
+        let folder = config.state_dir.join("relay").join(own.identity().as_str());
+        let folder = folder.join(own.slot().to_string());
+        let settings = Settings::keeping(config.relay.keep_bytes, config.relay.keep_ms);
+        let log = Log::open(Arc::new(OsDisk), &folder, settings)?;
+        let reader = log.reader();
+        Ok(Keeping { log, reader, is_failing: false })
+    }
+
+    /// What others may read of it.
+    pub(crate) fn reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+
+    /// Where each stream goes on that others are asked for; nothing for those of which something is missing here that
+    /// its publisher still has.
+    pub(crate) fn begins(&self, trust: &Arc<Trust>) -> Vec<(StreamName, Head)> {
+        let mut opener = Opener::new(Arc::clone(trust));
+        let begins = self.log.heads().filter_map(|(stream, head)| {
+            let stand = self.reader.stand(&stream).ok()?;
+            let range = stand.epochs.last()?;
+            let kept_from = stand.heartbeat.and_then(|beat| kept_from(&beat, &mut opener));
+            let is_whole = stand.completeness == Completeness::Complete
+                && range.epoch == head.epoch
+                && range.first <= kept_from.unwrap_or(1).max(1);
+            let head = Head { epoch: head.epoch, last: head.last, leaf: head.leaf };
+            is_whole.then_some((stream, head))
+        });
+        begins.collect()
+    }
+
+    /// Keeps the beginning of the relay's own stream, for whoever asks.
+    pub(crate) fn keep_own(&mut self, own: &OwnStream) -> Result<(), RelayError> {
+        let genesis = own.genesis();
+        let keep = Kind::Record { wire: &genesis.wire, leaf: genesis.leaf };
+        let item = Item { stream: own.stream(), epoch: own.epoch(), i: 0, keep };
+        Ok(self.log.append(&[item], now())?)
+    }
+
+    /// Stores what several producers put, with one sync. In words why it could not be.
+    pub(crate) fn store<'a>(
+        &mut self,
+        taken: impl Iterator<Item = &'a Taken> + Clone,
+    ) -> Result<(), String> {
+        let records = taken.clone().flat_map(|taken| &taken.keep).map(|keep| {
+            let leaf = keep.leaf;
+            let (stream, epoch, i) = (&keep.stream, keep.epoch, keep.i);
+            let keep = match &keep.what {
+                Ok(wire) => Kind::Record { wire, leaf },
+                Err(reason) => Kind::Gone { leaf, reason: reason.name() },
+            };
+            Item { stream, epoch, i, keep }
+        });
+        let beats = taken.flat_map(|taken| &taken.beats);
+        let last_words = beats.clone().filter(|beat| beat.is_last).map(|beat| {
+            let (stream, epoch, i) = (&beat.stream, beat.epoch, beat.i);
+            Item { stream, epoch, i, keep: Kind::Heartbeat { wire: &beat.wire } }
+        });
+        let items: Vec<Item<'_>> = records.chain(last_words).collect();
+        if !items.is_empty() {
+            let appended = self.log.append(&items, now());
+            self.note(appended)?;
+        }
+        for beat in beats.filter(|beat| !beat.is_last) {
+            self.log.set_heartbeat(&beat.stream, &beat.wire);
+        }
+        Ok(())
+    }
+
+    /// Says once that the disk fails, and once that it works again.
+    fn note(&mut self, appended: Result<(), LogError>) -> Result<(), String> {
+        match appended {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("the log takes messages again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(%error, "the log takes nothing: producers keep their messages, and put them again");
+                }
+                Err(format!("this relay's disk takes nothing: {error}"))
+            }
+        }
+    }
+
+    /// The newest heartbeat of the relay itself.
+    pub(crate) fn beaten(&mut self, own: &StreamName, beat: &Wire) {
+        self.log.set_heartbeat(own, beat);
+    }
+
+    /// Gives up what is too old, or too much.
+    pub(crate) fn trim(&mut self) {
+        if let Err(error) = self.log.retain(now()) {
+            tracing::warn!(%error, "giving up what is too old");
+        }
+    }
+
+    /// Ends with the relay's last words.
+    pub(crate) fn close(mut self, own: &StreamName, last: &Wire) {
+        self.log.set_heartbeat(own, last);
+        if let Err(error) = self.log.close() {
+            tracing::warn!(%error, "closing the log");
+        }
+    }
+}
+
+impl Kept for Keeping {
+    fn head(&self, stream: &StreamName) -> Option<Head> {
+        let head = self.log.head(stream)?;
+        Some(Head { epoch: head.epoch, last: head.last, leaf: head.leaf })
+    }
+
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored> {
+        let part = Part { epoch, from: i, to: i };
+        let batch = self.reader.read(stream, part, 1, usize::MAX).ok()?;
+        let body = &batch.entries.first()?.body;
+        Some(Stored { leaf: body.leaf()?, is_gone: matches!(body, Body::Gone { .. }) })
+    }
+}
+
+/// The first number that a publisher still has, by its heartbeat.
+fn kept_from(beat: &Wire, opener: &mut Opener) -> Option<u64> {
+    match opener.open(beat).ok()?.record() {
+        Record::Heartbeat(beat) => Some(beat.first),
+        _ => None,
+    }
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}

@@ -1,0 +1,251 @@
+//! The relay's decisions, against a disk that is a map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fedmsg::envelope::{Epoch, Wire};
+use fedmsg::frames::Reply;
+use fedmsg::identity::{Identity, StreamName};
+use fedmsg::keys::{SecretKey, TrustedKey};
+use fedmsg::merkle::Leaf;
+use fedmsg::policy::{Action, Policy, Rule, Subject};
+use fedmsg::record::{After, Level, State};
+use fedmsg::rejection::Rejection;
+use fedmsg::seal::{Draft, Sealed, Sealer, check};
+use fedmsg::stored;
+use fedmsg::timestamp::Timestamp;
+use fedmsg::topic::Pattern;
+use fedmsg::trust::Trust;
+use fedmsg_relay::core::{Head, Keep, Kept, RelayCore, Stored};
+
+fn identity(name: &str) -> Identity {
+    Identity::parse(name).expect("identity")
+}
+
+fn key(n: u8) -> Arc<SecretKey> {
+    Arc::new(SecretKey::from_seed(&[n; 32]).expect("key"))
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000)
+}
+
+/// Keys of the relay and of two producers; the producers may publish into these topics.
+fn trust(topics: &str) -> Arc<Trust> {
+    let mut trust = Trust::default();
+    for (n, name) in (1..).zip(["relay.one", "a.x", "b.x"]) {
+        let key = TrustedKey::new(key(n).public().clone(), identity(name));
+        trust.keys.add(key).expect("a new key");
+    }
+    let subject = Subject::service("*").expect("everybody");
+    let rule = Rule::new(Action::Publish, subject, &[topics], &trust.naming, "a test");
+    trust.policy = Policy::new(vec![rule.expect("a rule")]);
+    Arc::new(trust)
+}
+
+fn relay(carries: &str, is_archive: bool) -> RelayCore {
+    let carries = vec![Pattern::policy(carries).expect("pattern")];
+    RelayCore::new(identity("relay.one"), carries, is_archive, trust("org.example.dev.a.>"))
+}
+
+/// A disk: what stands at each position.
+#[derive(Default)]
+struct Disk {
+    streams: BTreeMap<StreamName, BTreeMap<(Epoch, u64), Keep>>,
+}
+
+impl Disk {
+    fn store(&mut self, keep: &[Keep]) {
+        for keep in keep {
+            let stream = self.streams.entry(keep.stream.clone()).or_default();
+            stream.insert((keep.epoch, keep.i), keep.clone());
+        }
+    }
+}
+
+impl Kept for Disk {
+    fn head(&self, stream: &StreamName) -> Option<Head> {
+        let ((epoch, last), keep) = self.streams.get(stream)?.last_key_value()?;
+        Some(Head { epoch: *epoch, last: *last, leaf: Some(keep.leaf) })
+    }
+
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored> {
+        let keep = self.streams.get(stream)?.get(&(epoch, i))?;
+        Some(Stored { leaf: keep.leaf, is_gone: keep.what.is_err() })
+    }
+}
+
+/// A producer without an endpoint.
+struct Producer {
+    sealer: Sealer,
+    who: Identity,
+    trust: Arc<Trust>,
+}
+
+impl Producer {
+    fn new(n: u8, who: &str, epoch: u64, after: (After, Leaf)) -> (Producer, Sealed) {
+        let stream = format!("{who}/0198d3c4-0000-7000-8000-000000000001");
+        let stream = StreamName::parse(&stream).expect("stream");
+        let epoch = format!("01997530-0000-7000-8000-{epoch:012}");
+        let epoch = Epoch::parse(&epoch).expect("epoch");
+        let (sealer, genesis) =
+            Sealer::open_epoch(key(n), stream, epoch, after, Level::Local, now());
+        (Producer { sealer, who: identity(who), trust: trust(">") }, genesis)
+    }
+
+    fn seal(&mut self, topic: &str, count: usize) -> Vec<Sealed> {
+        let draft = |_| check(Draft::new(topic), &self.who, &self.trust, || "1".into());
+        let drafts: Result<Vec<_>, _> = (0..count).map(draft).collect();
+        self.sealer.seal(&drafts.expect("drafts"), now())
+    }
+}
+
+fn wires(sealed: &[Sealed]) -> Vec<Wire> {
+    sealed.iter().map(|sealed| sealed.wire.clone()).collect()
+}
+
+/// Puts, stores, and gives the answers; every receipt must hold.
+fn put(relay: &mut RelayCore, disk: &mut Disk, sealed: &[Sealed]) -> (Vec<Reply>, usize) {
+    let taken = relay.put(&wires(sealed), 0, disk);
+    disk.store(&taken.keep);
+    relay.stored();
+    let answers = taken.answers(&key(1));
+    for answer in &answers {
+        if let Reply::Stored { span, receipt } = answer {
+            let of = &sealed[span.at as usize..(span.at + span.count) as usize];
+            let leaves: Vec<Leaf> = of.iter().map(|sealed| sealed.leaf).collect();
+            let keys = &trust(">").keys;
+            let who = stored::verify(receipt, &leaves, keys).expect("a receipt");
+            assert_eq!(who, identity("relay.one"));
+        }
+    }
+    (answers, taken.publish.len())
+}
+
+fn names(answers: &[Reply]) -> Vec<(&'static str, u64)> {
+    let name = |answer: &Reply| match answer {
+        Reply::Stored { span, .. } => ("stored", span.count),
+        Reply::Accepted { span } => ("accepted", span.count),
+        Reply::Refused { span, .. } => ("refused", span.count),
+        Reply::Expect { span, .. } => ("expect", span.count),
+        _ => ("other", 0),
+    };
+    answers.iter().map(name).collect()
+}
+
+fn new_producer() -> (Producer, Sealed) {
+    Producer::new(2, "a.x", 1, (After::Nothing, Leaf::NONE))
+}
+
+const TOPIC: &str = "org.example.dev.a.thing.done";
+
+#[test]
+fn what_is_taken_is_stored_once_and_receipted_each_time() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut producer, genesis) = new_producer();
+    let messages = producer.seal(TOPIC, 5);
+    let beat = producer.sealer.heartbeat(State::Open, "", now());
+    let all: Vec<Sealed> = [genesis].into_iter().chain(messages).chain([beat]).collect();
+    let (answers, published) = put(&mut relay, &mut disk, &all);
+    assert_eq!((names(&answers), published), (vec![("stored", 6), ("accepted", 1)], 7));
+    let (answers, published) = put(&mut relay, &mut disk, &all[..6]);
+    assert_eq!((names(&answers), published), (vec![("stored", 6)], 0));
+    assert_eq!(relay.counts.duplicates, 6);
+    // After a restart, with nothing but the disk.
+    let mut relay = self::relay(">", false);
+    let (answers, published) = put(&mut relay, &mut disk, &all[..6]);
+    assert_eq!((names(&answers), published), (vec![("stored", 6)], 0));
+}
+
+#[test]
+fn nothing_that_the_disk_did_not_take_counts() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut producer, genesis) = new_producer();
+    put(&mut relay, &mut disk, &[genesis]);
+    let messages = producer.seal(TOPIC, 3);
+    relay.put(&wires(&messages), 0, &disk);
+    relay.not_stored(&disk);
+    assert_eq!(relay.counts.unstored, 3);
+    // What comes behind it is not taken without it.
+    let more = producer.seal(TOPIC, 1);
+    assert_eq!(names(&put(&mut relay, &mut disk, &more).0), [("expect", 1)]);
+    let (answers, published) = put(&mut relay, &mut disk, &messages);
+    assert_eq!((names(&answers), published), (vec![("stored", 3)], 3));
+}
+
+#[test]
+fn a_heartbeat_is_no_base_and_no_receipt_is_given_for_what_is_not_here() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut producer, _) = new_producer();
+    let messages = producer.seal(TOPIC, 3);
+    let beat = producer.sealer.heartbeat(State::Open, "", now());
+    assert_eq!(names(&put(&mut relay, &mut disk, &[beat]).0), [("accepted", 1)]);
+    // The first message that comes is the base, whichever it is; one before it is taken as well.
+    for message in [&messages[2], &messages[0], &messages[1]] {
+        let (answers, published) = put(&mut relay, &mut disk, std::slice::from_ref(message));
+        assert_eq!((names(&answers), published), (vec![("stored", 1)], 1));
+    }
+}
+
+#[test]
+fn another_record_at_the_same_position_is_never_receipted() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let ((mut one, genesis), (mut other, _)) = (new_producer(), new_producer());
+    put(&mut relay, &mut disk, &[genesis]);
+    let (here, there) = (one.seal(TOPIC, 3), other.seal("org.example.dev.a.other.done", 4));
+    put(&mut relay, &mut disk, &here);
+    for message in &there {
+        let taken = relay.put(&wires(std::slice::from_ref(message)), 0, &disk);
+        assert_eq!(taken.keep, []);
+        assert!(matches!(taken.refusals[..], [(Rejection::Fork, _)]), "{:?}", taken.refusals);
+    }
+}
+
+#[test]
+fn a_refused_record_leaves_its_leaf_and_may_come_again_when_the_rule_is_there() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut producer, genesis) = new_producer();
+    put(&mut relay, &mut disk, &[genesis]);
+    let mut messages = producer.seal("org.example.dev.other.thing.done", 1);
+    messages.extend(producer.seal(TOPIC, 1));
+    let (answers, published) = put(&mut relay, &mut disk, &messages);
+    assert_eq!((names(&answers), published), (vec![("refused", 1), ("stored", 1)], 1));
+    let kept = disk.at(producer.sealer.stream(), producer.sealer.epoch(), 1);
+    assert_eq!(kept, Some(Stored { leaf: messages[0].leaf, is_gone: true }));
+    relay.set_config(vec![Pattern::policy(">").expect("pattern")], false, trust(">"));
+    let (answers, _) = put(&mut relay, &mut disk, &messages);
+    assert_eq!(names(&answers), [("stored", 2)]);
+    let kept = disk.at(producer.sealer.stream(), producer.sealer.epoch(), 1);
+    assert_eq!(kept, Some(Stored { leaf: messages[0].leaf, is_gone: false }));
+}
+
+#[test]
+fn an_archive_stores_what_it_does_not_publish() {
+    let (mut relay, mut disk) = (relay("org.example.dev.b.>", true), Disk::default());
+    let (mut producer, genesis) = new_producer();
+    let messages = producer.seal(TOPIC, 2);
+    let all: Vec<Sealed> = [genesis].into_iter().chain(messages).collect();
+    let (answers, published) = put(&mut relay, &mut disk, &all);
+    // The genesis record goes with whatever is carried of others.
+    assert_eq!((names(&answers), published), (vec![("stored", 3)], 1));
+}
+
+#[test]
+fn a_new_epoch_begins_with_its_genesis_record_and_the_old_one_does_not_go_on() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut old, genesis) = new_producer();
+    put(&mut relay, &mut disk, &[genesis]);
+    let before = old.seal(TOPIC, 2);
+    put(&mut relay, &mut disk, &before);
+    let (last, leaf) = old.sealer.last();
+    let after = (After::Epoch { epoch: old.sealer.epoch(), last }, leaf);
+    let (mut new, genesis) = Producer::new(2, "a.x", 2, after);
+    let messages = new.seal(TOPIC, 1);
+    assert_eq!(names(&put(&mut relay, &mut disk, &messages).0), [("expect", 1)]);
+    let all: Vec<Sealed> = [genesis].into_iter().chain(messages).collect();
+    assert_eq!(names(&put(&mut relay, &mut disk, &all).0), [("stored", 2)]);
+    // What was stored of the old one is receipted again; nothing new of it is taken.
+    assert_eq!(names(&put(&mut relay, &mut disk, &before).0), [("stored", 2)]);
+    let late = old.seal(TOPIC, 1);
+    assert_eq!(names(&put(&mut relay, &mut disk, &late).0), [("refused", 1)]);
+}
