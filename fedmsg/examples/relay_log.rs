@@ -20,6 +20,7 @@ use fedmsg::timestamp::Timestamp;
 use uuid::Uuid;
 
 const BATCH: usize = 64;
+const LARGE_BATCH: usize = 1_024;
 const SECONDS: f64 = 2.0;
 const ROUNDS: usize = 3;
 const BYTES: usize = 1_024;
@@ -64,10 +65,10 @@ impl Source {
         Ok(Source { names, wire: wire(topic, BYTES), genesis, turn: 0 })
     }
 
-    fn batch(&mut self) -> Vec<Item<'_>> {
+    fn batch(&mut self, size: usize) -> Vec<Item<'_>> {
         let epoch = Epoch::new(Uuid::from_u128(1 << 100));
         let first = self.turn;
-        self.turn += BATCH as u64;
+        self.turn += size as u64;
         let streams = self.names.len() as u64;
         let item = |turn: u64| {
             let i = turn / streams;
@@ -75,7 +76,7 @@ impl Source {
             let keep = Keep::Record { wire, leaf: Leaf::NONE };
             Item { stream: &self.names[(turn % streams) as usize], epoch, i, keep }
         };
-        (first..first + BATCH as u64).map(item).collect()
+        (first..self.turn).map(item).collect()
     }
 }
 
@@ -112,7 +113,7 @@ fn log_writes(folder: &Path) -> Outcome<f64> {
     let mut source = Source::new(100)?;
     let start = Instant::now();
     while start.elapsed().as_secs_f64() < SECONDS {
-        log.append(&source.batch(), now())?;
+        log.append(&source.batch(BATCH), now())?;
     }
     let rate = source.turn as f64 / start.elapsed().as_secs_f64();
     drop(log);
@@ -127,7 +128,7 @@ fn fill(folder: &Path, records: usize, streams: usize) -> Outcome<()> {
         let mut source = Source::new(streams)?;
         let start = Instant::now();
         while (source.turn as usize) < records {
-            log.append(&source.batch(), now())?;
+            log.append(&source.batch(LARGE_BATCH), now())?;
         }
         println!("{} records in {:.1} s", source.turn, start.elapsed().as_secs_f64());
         println!("written: {:?}, {} MB resident", log.metrics(now()), resident()?);

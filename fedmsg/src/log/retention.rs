@@ -61,7 +61,6 @@ impl Log {
             oldest.given_up = true;
         }
         drop(known);
-        self.shared.close(sequence);
         let path = self.shared.segment_path(sequence);
         match self.shared.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -69,6 +68,8 @@ impl Log {
             }
             _ => {}
         }
+        // Its bytes are free when nobody has it open any more.
+        self.shared.close(sequence);
         // The segment is gone already; an index without one says nothing.
         self.shared.disk.remove(&self.shared.index_path(sequence)).ok();
         self.shared.known_mut().segments.retain(|segment| segment.sequence != sequence);

@@ -213,10 +213,9 @@ impl Shared {
             open.push(found);
             return Ok(segment);
         }
-        drop(open);
+        // With the lock held: a file that is given up is closed once it is gone, and not opened behind that.
         let file = self.disk.open(&self.segment_path(sequence), Access::Read)?;
         let segment = Arc::new(OpenSegment { file, index: Mutex::new(None) });
-        let mut open = lock(&self.open);
         if open.len() >= LOG_OPEN_SEGMENTS_MAX {
             open.remove(0);
         }

@@ -1,11 +1,13 @@
 //! Taking records out of the segments that have them, and what is done when they are not where they should be.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::directory::Key;
 use super::format::{Raw, Sequence};
 use super::reader::LogReader;
+use super::shared::OpenSegment;
 use super::streams::run_of;
 use super::window::Window;
 use crate::envelope::Epoch;
@@ -59,6 +61,15 @@ struct Piece {
     places: Vec<u32>,
 }
 
+/// How much is to be read at once for the first of these places.
+fn step(places: &[u32]) -> usize {
+    let [place, next, .., last] = places else { return FAR_STEP_BYTES };
+    match next.abs_diff(*place) <= NEAR_BYTES {
+        true => NEAR_STEP_BYTES.min(last.abs_diff(*place) as usize + FAR_STEP_BYTES),
+        false => FAR_STEP_BYTES,
+    }
+}
+
 impl LogReader {
     /// Takes records from `taken.next` up to `to` that are in one segment. Says whether everything was as it
     /// was known to be; if not, what is known was set right, and it is to be tried again.
@@ -71,25 +82,17 @@ impl LogReader {
     ) -> io::Result<bool> {
         let most = usize::try_from(to - taken.next + 1).unwrap_or(usize::MAX);
         let most = most.min(taken.records_left);
-        let found = self.piece(stream, epoch, taken.next, most);
-        let found = found.and_then(|piece| match piece {
-            Some(piece) => Ok(Some((self.shared.open(piece.segment)?, piece))),
-            None => Ok(None),
-        });
-        let (open, piece) = match found {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(false),
+        let found = match self.opened_piece(stream, epoch, taken.next, most) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.gone(stream, epoch, taken.next);
             }
-            Err(error) => return Err(error),
+            found => found?,
         };
+        let Some((open, piece)) = found else { return Ok(false) };
         let end = self.shared.end_of(piece.segment);
         let mut window = Window::new(&*open.file, piece.segment, end, FAR_STEP_BYTES);
         for (at, place) in piece.places.iter().enumerate() {
-            let next = piece.places.get(at + 1);
-            let near = next.is_some_and(|next| next.abs_diff(*place) <= NEAR_BYTES);
-            window.set_step(if near { NEAR_STEP_BYTES } else { FAR_STEP_BYTES });
+            window.set_step(step(&piece.places[at..]));
             let i = taken.next;
             let is_it =
                 |raw: &Raw<'_>| (raw.stream, raw.epoch, raw.i) == (stream.as_str(), epoch, i);
@@ -104,6 +107,18 @@ impl LogReader {
             }
         }
         Ok(true)
+    }
+
+    /// Where numbers from this one on are, and the segment that they are in.
+    fn opened_piece(
+        &self,
+        stream: &StreamName,
+        epoch: Epoch,
+        i: u64,
+        most: usize,
+    ) -> io::Result<Option<(Arc<OpenSegment>, Piece)>> {
+        let Some(piece) = self.piece(stream, epoch, i, most)? else { return Ok(None) };
+        Ok(Some((self.shared.open(piece.segment)?, piece)))
     }
 
     /// Where numbers from this one on are in one segment.

@@ -36,7 +36,7 @@ fn nothing_acknowledged_is_lost_whenever_the_power_is_cut() {
     quiet.verify_on_disk();
     assert!(calls > 100, "{calls} calls");
     for call in 0..calls {
-        for seed in 0..seeds(3) {
+        for seed in 0..seeds(6) {
             check(call, seed);
         }
     }

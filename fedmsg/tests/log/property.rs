@@ -19,7 +19,7 @@ type Model = BTreeMap<Position, Timestamp>;
 
 #[test]
 fn a_log_has_what_a_map_would_have() {
-    for seed in 0..seeds(30) {
+    for seed in 0..seeds(200) {
         history(seed);
     }
 }

@@ -1,10 +1,12 @@
 //! What a log gives up, and what stays known.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fedmsg::holder::{Absent, Part};
 use fedmsg::log::Settings;
 use fedmsg::testing::{DiskFault, FaultKind, MemoryDisk};
 
-use crate::world::{Relay, at, epoch, heartbeat, item, sealed, settings, stream};
+use crate::world::{RECORDS, Relay, at, epoch, heartbeat, item, sealed, serve, settings, stream};
 
 #[test]
 fn whole_segments_are_given_up_the_oldest_first() {
@@ -111,4 +113,35 @@ fn a_file_that_could_not_be_removed_is_removed_later() {
         .filter(|(path, _)| path.extension().is_some_and(|e| e == "seg"))
         .count();
     assert_eq!(segments as u64, log.metrics(at(0)).segments);
+}
+
+#[test]
+fn a_reader_beside_retention_gets_what_is_right_or_is_told_that_it_is_gone() {
+    let mut relay = Relay::new(MemoryDisk::new());
+    relay.settings = Settings { keep_bytes: 9_000, ..settings() };
+    let mut log = relay.open().expect("opens");
+    log.append(&[item((0, 1, 0))], at(0)).expect("appends");
+    let reader = log.reader();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let (mut looks, mut last) = (0_u64, 0);
+            while !done.load(Ordering::Acquire) || looks == 0 {
+                // Bodies are compared where they are read.
+                let (good, _) = serve(&reader, 0, 1, 0, 3);
+                let newest = good.last().copied().expect("the genesis record is always there");
+                assert!(newest >= last, "{newest} of {last}");
+                (last, looks) = (newest, looks + 1);
+            }
+        });
+        for i in 1..=RECORDS {
+            log.append(&[item((0, 1, i)), item((1, 1, i)), item((2, 1, i))], at(i))
+                .expect("appends");
+            log.retain(at(i)).expect("trims");
+        }
+        done.store(true, Ordering::Release);
+        watch.join().expect("it saw nothing wrong");
+    });
+    assert!(log.metrics(at(0)).trimmed_segments > 5);
+    assert_eq!(log.metrics(at(0)).damage, 0);
 }
