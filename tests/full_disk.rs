@@ -142,6 +142,57 @@ impl Filling<'_> {
     }
 }
 
+/// A relay whose disk is full takes nothing: what it cannot store stays in the outbox of whoever put it, and is
+/// delivered once when there is room. What it stored before is still there.
+#[test]
+fn a_relay_on_a_full_disk_takes_nothing_and_loses_nothing() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("log.one");
+    let small = Small::mount(bus.path("small"));
+    let Some(mut small) = small else { return };
+    let other = bus.copy("other");
+    let state = format!("[bus]\nstate_dir = {:?}\n", bus.path("small"));
+    fs::write(other.join("15-state.toml"), state).expect("written");
+    let mut relay = command("fedmsg-relay");
+    relay.arg("--config-dir").arg(&other).args(["--identity", "relay.one"]);
+    let mut relay = Program::start(relay);
+    relay.says(" ready ");
+    let mut tail = bus.tail(&["--format", "%m"]);
+    tail.says("relay.one/0 is live");
+    let publish = |n: u64| {
+        let body = serde_json::json!({ "n": n, "pad": "x".repeat(600_000) }).to_string();
+        let mut publish = bus.program("fedmsg");
+        publish.env("FEDMSG_IDENTITY", "log.one");
+        publish.args(["publish", "log.n", "--wait", "stored", "--timeout", "2s"]);
+        let mut publish = Program::start(publish);
+        publish.tell(&body);
+        publish.end()
+    };
+    let mut sent = 0;
+    let (code, _, errors) = loop {
+        sent += 1;
+        let ended = publish(sent);
+        if ended.0 != 0 {
+            break ended;
+        }
+        assert!(sent < 40, "it has no end");
+    };
+    assert_eq!(code, 75, "{errors:?}");
+    relay.says("the log takes nothing");
+    sent += 1;
+    assert_eq!(publish(sent).0, 75, "nothing is taken behind it either");
+    small.make_room();
+    let mut flush = bus.program("fedmsg");
+    flush.env("FEDMSG_IDENTITY", "log.one").args(["outbox", "flush"]);
+    let (code, _, errors) = Program::start(flush).end();
+    assert_eq!(code, 0, "{errors:?}");
+    for n in 1..=sent {
+        let line = tail.line();
+        assert!(line.contains(&format!("\"n\":{n},")), "message {n} is next: {}", &line[..80]);
+    }
+    relay.kill();
+}
+
 #[test]
 fn a_full_disk_under_a_journal_is_told_and_survived() {
     let bus = Bus::with(&["app.one"]);

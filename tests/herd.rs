@@ -7,10 +7,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use fedmsg::limits::TELLS_MAX;
 use serde_json::Value;
 
 use crate::harness::usage::{Usage, most_descriptors};
-use crate::harness::{Bus, Program, command, free_port, not_run, say};
+use crate::harness::{Bus, Program, addresses, command, not_run, say};
 
 /// Each stream has so many messages when its readers are killed, so many when its publisher is, so many when
 /// everything is back, and so many after the publishers were killed once more.
@@ -55,12 +56,24 @@ impl Size {
         READERS_OF_PROCESS.min(self.readers.div_ceil(2))
     }
 
-    /// Descriptors that one process may need: a connection and two of the system's for each pair that listens or
-    /// asks, and each stream's files.
-    fn descriptors(self) -> u64 {
-        let publishers = self.streams_of_host() * (2 * self.readers + 30);
-        let readers = self.readers_of_process() * (4 * self.streams + 30);
-        publishers.max(readers) as u64
+    /// Descriptors that one process may need: of a host with its sockets, files and connections, and of readers, whose
+    /// sockets have two beside the connection.
+    fn descriptors(self) -> [u64; 2] {
+        let host = self.streams_of_host() * (2 * self.readers + 60);
+        let readers = self.readers_of_process() * (6 * self.streams + 60);
+        [host as u64, readers as u64]
+    }
+
+    /// Memory that one process may need, in KiB: 100 for each connection of a host, 200 for each stream of a reader.
+    fn memory_kb(self) -> [u64; 2] {
+        let host = 100 * self.streams_of_host() * self.readers;
+        let readers = 200 * self.readers_of_process() * self.streams;
+        [(host + (96 << 10)) as u64, (readers + (96 << 10)) as u64]
+    }
+
+    /// Readers and what each of them has to fetch from.
+    fn pairs(self) -> u64 {
+        (self.streams * self.readers) as u64
     }
 }
 
@@ -122,22 +135,6 @@ impl Herd {
         };
         (0..self.size.readers).step_by(most).map(start).collect()
     }
-
-    /// Messages that all readers together have to get, of so many of each stream.
-    fn messages(&self, of_stream: u64) -> u64 {
-        (self.size.streams * self.size.readers) as u64 * of_stream
-    }
-}
-
-/// Addresses that nobody has: so many ports that other tests would come across them, so Linux gives this process an
-/// address of its own.
-fn addresses() -> Box<dyn Iterator<Item = String>> {
-    if !cfg!(target_os = "linux") {
-        return Box::new(std::iter::repeat_with(|| format!("tcp://127.0.0.1:{}", free_port())));
-    }
-    let id = std::process::id();
-    let host = format!("127.{}.{}.{}", 1 + (id >> 16) % 200, (id >> 8) & 255, id & 255);
-    Box::new((10_000..30_000).map(move |port| format!("tcp://{host}:{port}")))
 }
 
 fn all_say(programs: &mut [Program], answer: &str) {
@@ -209,11 +206,29 @@ fn most(programs: &[Program]) -> Usage {
     }
 }
 
+/// Whatever the herd does: each reader needs one answer for each stream, and asks at most four times; it asks for
+/// lists and tells where it is at the pace that it has without a herd.
+fn is_bounded(size: Size, asked: &BTreeMap<String, u64>, took: Duration, used: [Usage; 2]) {
+    let count = |verb: &str| asked.get(verb).copied().unwrap_or(0);
+    let (pairs, seconds) = (size.pairs(), took.as_secs());
+    let fetches = count("GET") + count("HEAD") + count("FIND");
+    assert!(fetches >= pairs && fetches <= 4 * pairs, "{fetches} requests for {pairs} answers");
+    assert!(count("LIST") <= pairs * (3 + seconds / 5), "{asked:?} in {seconds} s");
+    let tells = (TELLS_MAX * size.readers) as u64 * (seconds + 2);
+    assert!(count("ACK") <= tells, "{asked:?} in {seconds} s");
+    let limits = size.descriptors().into_iter().zip(size.memory_kb());
+    for (used, (descriptors, memory_kb)) in used.into_iter().zip(limits) {
+        assert!(used.descriptors <= descriptors, "{used:?}, at most {descriptors} descriptors");
+        assert!(used.most_kb <= memory_kb, "{used:?}, at most {memory_kb} KiB");
+    }
+}
+
 #[test]
 fn everything_begins_again_at_once_and_every_reader_has_every_message() {
     let size = Size::from_environment();
-    if most_descriptors().is_some_and(|most| most < size.descriptors()) {
-        let why = format!("{size:?} needs {} descriptors in one process", size.descriptors());
+    let needed = size.descriptors().into_iter().max().unwrap_or(0);
+    if most_descriptors().is_some_and(|most| most < needed) {
+        let why = format!("{size:?} needs {needed} descriptors in one process (ulimit -Hn)");
         return not_run("descriptors", &why);
     }
     let herd = Herd::new(size);
@@ -236,11 +251,13 @@ fn everything_begins_again_at_once_and_every_reader_has_every_message() {
     caught(&mut readers, BACK);
     let took = start.elapsed();
     let asked = requests(&mut publishers);
-    let (of_publishers, of_readers) = (most(&publishers), most(&readers));
+    let used = [most(&publishers), most(&readers)];
     say(&format!(
         "herd: {size:?}: published after {published:?}, all caught up after {took:?}; requests {asked:?}; \
-         publishers {of_publishers:?}, readers {of_readers:?}"
+         publishers {:?}, readers {:?}",
+        used[0], used[1]
     ));
+    is_bounded(size, &asked, took, used);
 
     publishers.iter_mut().for_each(Program::kill);
     let start = Instant::now();
@@ -254,5 +271,5 @@ fn everything_begins_again_at_once_and_every_reader_has_every_message() {
         start.elapsed(),
         requests(&mut publishers)
     ));
-    assert_eq!(messages, herd.messages(AGAIN - BEFORE), "every message once");
+    assert_eq!(messages, size.pairs() * (AGAIN - BEFORE), "every message once");
 }

@@ -34,5 +34,6 @@ mod restored;
 mod stream_cli;
 mod streams;
 mod synced;
+mod tail_many;
 mod tail_past;
 mod zero;

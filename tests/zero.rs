@@ -70,14 +70,27 @@ fn nobody_is_warned_of_a_service_that_does_not_have_to_run() {
 }
 
 #[test]
-fn nobody_keeps_a_past_and_that_is_said() {
+fn the_relay_has_the_past_also_of_those_who_publish_on_sockets_of_their_own() {
     let root = tempfile::tempdir().expect("a folder");
     let environment = environment(root.path());
-    let ended = start(&environment, "fedmsg-tail", &["--last", "5", "--no-follow"]).end();
-    let says = |errors: &[String]| errors.iter().any(|line| line.contains("there is no past"));
-    assert!(ended.0 == 1 && says(&ended.2), "{ended:?}");
-    // Who wants what comes, too, gets that.
-    let timeout = ["--last", "5", "--timeout", "1s"];
-    let ended = start(&environment, "fedmsg-tail", &timeout).end();
-    assert!(ended.0 == 4 && says(&ended.2), "{ended:?}");
+    let mut relay = start(&environment, "fedmsg-relay", &[]);
+    relay.says(" ready ");
+    let load = LoadOptions { environment: environment.clone(), ..LoadOptions::default() };
+    let direct = Publisher::builder().load(load).build().expect("a publisher");
+    direct.publish(Draft::new("log.line").body(&json!({"n": 1}))).wait().expect("published");
+    direct.close();
+    let mut publish = start(&environment, "fedmsg", &["publish", "log.line", "{\"n\":2}"]);
+    assert_eq!(publish.end().0, 0);
+    let past = ["--all", "--no-follow", "--format", "%m"];
+    let (code, lines, errors) = start(&environment, "fedmsg-tail", &past).end();
+    assert_eq!(
+        (code, &lines[..]),
+        (0, &["{\"n\":1}".into(), "{\"n\":2}".into()][..]),
+        "{errors:?}"
+    );
+    // Without it nobody answers, and that is said.
+    relay.kill();
+    let (code, _, errors) = start(&environment, "fedmsg-tail", &past).end();
+    let says = |errors: &[String]| errors.iter().any(|line| line.contains("nobody answers"));
+    assert!(code == 75 && says(&errors), "{errors:?}");
 }

@@ -258,16 +258,16 @@ impl RelayCore {
         if !is_foreign || !(is_carried || self.is_archive) {
             return self.use_up(stream, place, (Rejection::NotCarried, None), now, kept, taken);
         }
-        match self.place(stream, place, now, kept) {
-            Ok(()) if place.kind == Kind::Heartbeat => {
+        match self.obstacle(stream, place, now, kept) {
+            None if place.kind == Kind::Heartbeat => {
                 self.beat(verified, now, kept, taken);
                 Verdict::Beat { publish: is_carried }
             }
-            Ok(()) => {
+            None => {
                 self.take(verified, now, kept);
                 Verdict::Store { stream: stream.clone(), place, publish: is_carried }
             }
-            Err(verdict) => verdict,
+            Some(verdict) => verdict,
         }
     }
 
@@ -340,8 +340,8 @@ impl RelayCore {
         let spot = Spot { stream: stream.clone(), epoch: place.epoch, i: place.i };
         let is_own = *stream.identity() == self.identity;
         if place.kind == Kind::Message && !is_own && self.knows(stream, place.epoch, kept) {
-            match self.place(stream, place, now, kept) {
-                Ok(()) => {
+            match self.obstacle(stream, place, now, kept) {
+                None => {
                     self.carried(stream, now, kept).moved(place);
                     let (epoch, i, leaf) = (place.epoch, place.i, place.leaf);
                     let stored = Stored { leaf, is_gone: true };
@@ -349,8 +349,8 @@ impl RelayCore {
                     let (stream, what) = (stream.clone(), Err(reason));
                     taken.keep.push(Keep { stream, epoch, i, leaf, what });
                 }
-                Err(Verdict::Again(_)) => {}
-                Err(verdict) => return verdict,
+                Some(Verdict::Again(_)) => {}
+                Some(verdict) => return verdict,
             }
         }
         Verdict::Refuse(reason, detail, Some(spot))
@@ -365,50 +365,50 @@ impl RelayCore {
         head.is_some_and(|head| head.epoch == epoch)
     }
 
-    /// Whether a record may be taken where it stands; otherwise what becomes of it.
-    fn place(
+    /// What becomes of a record that may not be taken where it stands; nothing if it may.
+    fn obstacle(
         &mut self,
         stream: &StreamName,
         place: Place,
         now: u64,
         kept: &impl Kept,
-    ) -> Result<(), Verdict> {
+    ) -> Option<Verdict> {
         let spot = |i| Spot { stream: stream.clone(), epoch: place.epoch, i };
-        let refuse = |reason| Err(Verdict::Refuse(reason, None, Some(spot(place.i))));
+        let refuse = |reason| Some(Verdict::Refuse(reason, None, Some(spot(place.i))));
         let carried = self.carried(stream, now, kept);
         // Who has not seen the beginning takes the first record as base. A heartbeat is none: what it is about
         // would count as taken.
-        let Some(head) = carried.head else { return Ok(()) };
+        let head = carried.head?;
         if place.epoch > head.epoch {
             return match place.kind {
-                Kind::Genesis => Ok(()),
-                _ => Err(Verdict::Expect(spot(0))),
+                Kind::Genesis => None,
+                _ => Some(Verdict::Expect(spot(0))),
             };
         }
         let is_current = place.epoch == head.epoch;
         match place.kind {
             Kind::Heartbeat if !is_current => refuse(Rejection::Stale),
-            Kind::Heartbeat if place.i > head.last => Err(Verdict::Expect(spot(head.last + 1))),
-            Kind::Heartbeat if place.i < head.last => Err(Verdict::Beat { publish: false }),
+            Kind::Heartbeat if place.i > head.last => Some(Verdict::Expect(spot(head.last + 1))),
+            Kind::Heartbeat if place.i < head.last => Some(Verdict::Beat { publish: false }),
             Kind::Heartbeat if head.leaf.is_some_and(|leaf| leaf != place.prev) => {
                 refuse(Rejection::Fork)
             }
-            Kind::Heartbeat => Ok(()),
+            Kind::Heartbeat => None,
             Kind::Message if is_current && place.i > head.last + 1 => {
-                Err(Verdict::Expect(spot(head.last + 1)))
+                Some(Verdict::Expect(spot(head.last + 1)))
             }
             Kind::Message if is_current && place.i == head.last + 1 => {
                 match head.leaf.is_some_and(|leaf| leaf != place.prev) {
                     true => refuse(Rejection::Fork),
-                    false => Ok(()),
+                    false => None,
                 }
             }
             // It should be here already; a receipt is given only for the very same record.
             Kind::Message | Kind::Genesis => match self.at(stream, place.epoch, place.i, kept) {
                 Some(stored) if stored.leaf != place.leaf => refuse(Rejection::Fork),
-                Some(stored) if stored.is_gone => Ok(()),
-                Some(stored) => Err(Verdict::Again(stored.leaf)),
-                None if is_current => Ok(()),
+                Some(stored) if stored.is_gone => None,
+                Some(stored) => Some(Verdict::Again(stored.leaf)),
+                None if is_current => None,
                 // A publisher that was set back to an epoch before the newest must not go on there.
                 None => refuse(Rejection::Stale),
             },

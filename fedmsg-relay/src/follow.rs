@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fedmsg::config::LoadOptions;
 use fedmsg::envelope::Wire;
@@ -14,8 +14,10 @@ use fedmsg::identity::{Identity, StreamName};
 use fedmsg::sequence::Begin;
 use fedmsg::subscriber::Subscriber;
 use fedmsg::transport::Wake;
+use fedmsg::trust::Trust;
 
 use crate::core::Head;
+use crate::keeping::Keeping;
 use crate::settings::RelayError;
 
 /// How long it is waited for the next record before it is looked whether the end has come.
@@ -24,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const PART: usize = 256;
 /// Parts that wait for the loop; then the subscriber waits, and its publishers' journals keep what it lacks.
 const PARTS_MAX: usize = 8;
+
+/// After the disk failed, or nobody could be followed, it is tried again so much later.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whom a relay follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,17 +39,61 @@ pub(crate) enum Whom {
     Relays(Vec<Identity>),
 }
 
+/// Whom a relay follows, from where its log is.
+pub(crate) struct Followed {
+    whom: Whom,
+    load: LoadOptions,
+    following: Option<Following>,
+    /// The disk did not take what came: it is asked for again from where the log is, at this time.
+    begin_at: Option<Instant>,
+}
+
+impl Followed {
+    pub(crate) fn new(whom: Whom, load: LoadOptions) -> Followed {
+        Followed { whom, load, following: None, begin_at: None }
+    }
+
+    /// Begins where the log has each stream, those that are new here with the earliest message that is left. `waker`
+    /// wakes the loop when there is something to [`take`](Followed::take).
+    pub(crate) fn begin(
+        &mut self,
+        keeping: &Keeping,
+        trust: &Arc<Trust>,
+        waker: Arc<dyn Wake>,
+    ) -> Result<(), RelayError> {
+        self.begin_at = Some(Instant::now() + AGAIN);
+        let begins = keeping.begins(trust).into_iter();
+        self.following = Some(Following::start(&self.whom, self.load.clone(), begins, waker)?);
+        self.begin_at = None;
+        Ok(())
+    }
+
+    /// What came could not be stored: all of it has to come again.
+    pub(crate) fn failed(&mut self) {
+        self.following = None;
+        self.begin_at = Some(Instant::now() + AGAIN);
+    }
+
+    /// Whether it is time to begin again.
+    pub(crate) fn is_to_begin(&self) -> bool {
+        self.begin_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// The next records, if there are any.
+    pub(crate) fn take(&self) -> Option<Vec<Wire>> {
+        self.following.as_ref()?.take()
+    }
+}
+
 /// The thread that follows. Ends when it is dropped.
-pub(crate) struct Following {
+struct Following {
     stop: Arc<AtomicBool>,
     parts: Option<Receiver<Vec<Wire>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Following {
-    /// Follows from where the log has each stream; those that are new here from the earliest message that is left.
-    /// `waker` wakes the loop when there is something to [`take`](Following::take).
-    pub(crate) fn start(
+    fn start(
         whom: &Whom,
         mut load: LoadOptions,
         heads: impl Iterator<Item = (StreamName, Head)>,
@@ -67,8 +116,7 @@ impl Following {
         Ok(Following { stop, parts: Some(parts), thread: Some(thread) })
     }
 
-    /// The next records, if there are any.
-    pub(crate) fn take(&self) -> Option<Vec<Wire>> {
+    fn take(&self) -> Option<Vec<Wire>> {
         self.parts.as_ref()?.try_recv().ok()
     }
 }

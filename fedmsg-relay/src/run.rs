@@ -21,7 +21,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::core::{Counts, RelayCore, Taken};
 use crate::desk::Desk;
-use crate::follow::{Following, Whom};
+use crate::follow::{Followed, Whom};
 use crate::keeping::Keeping;
 use crate::settings::{Options, RelayError, own_entry};
 
@@ -59,9 +59,10 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let mut keeping = Keeping::open(&config, own.stream())?;
     keeping.keep_own(&own)?;
     let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
-    let begins = || keeping.begins(&config.trust).into_iter();
-    let follow = |whom| Following::start(&whom, load.clone(), begins(), sockets.waker());
-    let following = whom(&config, &entry).map(follow).transpose()?;
+    let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
+    if let Some(following) = &mut following {
+        following.begin(&keeping, &config.trust, sockets.waker())?;
+    }
 
     let (stopping, update) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let (waker, flag) = (sockets.waker(), Arc::clone(&stopping));
@@ -168,7 +169,7 @@ struct Relay {
     keeping: Keeping,
     /// What was put since the last sync, and by whom.
     waiting: Vec<(Option<(Bytes, RequestId)>, Taken)>,
-    following: Option<Following>,
+    following: Option<Followed>,
     trim_at: Instant,
     config: Arc<Config>,
     identity: fedmsg::Identity,
@@ -285,7 +286,14 @@ impl Relay {
 
     /// Takes what others have shown.
     fn follow(&mut self) {
-        while let Some(part) = self.following.as_ref().and_then(Following::take) {
+        if let Some(following) = &mut self.following
+            && following.is_to_begin()
+            && let Err(error) =
+                following.begin(&self.keeping, &self.config.trust, self.sockets.waker())
+        {
+            tracing::error!(%error, "nobody is followed now");
+        }
+        while let Some(part) = self.following.as_ref().and_then(Followed::take) {
             let (now, mut taken) = (self.millis(), Taken::default());
             for wire in &part {
                 self.core.follow(wire, now, &self.keeping, &mut taken);
@@ -316,23 +324,25 @@ impl Relay {
         let stored = self.keeping.store(waiting.iter().map(|(_, taken)| taken));
         match &stored {
             Ok(()) => self.core.stored(),
-            Err(_) => self.core.not_stored(&self.keeping),
+            Err(_) => {
+                self.core.not_stored(&self.keeping);
+                if let Some(following) = &mut self.following {
+                    following.failed();
+                }
+            }
         }
         for (from, taken) in waiting {
-            let replies = match &stored {
-                Ok(()) => {
-                    for wire in &taken.publish {
-                        if !self.sockets.publish(wire) {
-                            tracing::debug!("a subscriber is too slow: it has to fetch messages");
-                        }
-                    }
-                    from.is_some().then(|| taken.answers(&self.key)).unwrap_or_default()
+            for wire in taken.publish.iter().filter(|_| stored.is_ok()) {
+                if !self.sockets.publish(wire) {
+                    tracing::debug!("a subscriber is too slow: it has to fetch messages");
                 }
+            }
+            let Some((peer, id)) = from else { continue };
+            let replies = match &stored {
+                Ok(()) => taken.answers(&self.key),
                 Err(text) => vec![error(ErrorCode::Full, text)],
             };
-            if let Some((peer, id)) = from {
-                self.send(&peer, &id, replies);
-            }
+            self.send(&peer, &id, replies);
         }
     }
 

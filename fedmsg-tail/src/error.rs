@@ -40,7 +40,7 @@ pub enum TailError {
     Since(#[source] WhenError),
     /// A stream of `--from` that nobody keeps.
     #[error(
-        "nobody keeps {stream}: its service has no `replay` address in the configuration (`fedmsg config show`)"
+        "nobody keeps {stream}: neither its service nor a relay of its host has a `replay` address in the configuration (`fedmsg config show`)"
     )]
     Unkept {
         /// The stream.
@@ -51,11 +51,6 @@ pub enum TailError {
         "there is no past to read: no service that may publish this has a `replay` address in the configuration. Add one to its endpoint (`replay = \"tcp://HOST:PORT\"`); what is on this host's disk is shown by `fedmsg journal list` and `cat`"
     )]
     NoPast,
-    /// There is no configuration.
-    #[error(
-        "there is no past to read: without a configuration folder nobody is asked for it. What is on this host's disk is shown by `fedmsg journal list` and `cat`; a `replay` address for each service, in /etc/fedmsg.d, is how others can read it"
-    )]
-    NoPastAtAll,
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),

@@ -1,8 +1,9 @@
 //! What a tail is to read of the past, and who keeps it. Pure.
 
 use fedmsg::config::{Config, EndpointEntry};
+use fedmsg::followed::Followed;
 use fedmsg::history::Order;
-use fedmsg::identity::{Identity, StreamName};
+use fedmsg::identity::{Identity, Slot, StreamName};
 use fedmsg::limits::NUMBER_MAX;
 use fedmsg::sequence::Begin;
 use fedmsg::timestamp::Timestamp;
@@ -84,25 +85,25 @@ impl Past {
         config: &Config,
         patterns: &[Pattern],
     ) -> Result<Vec<Identity>, TailError> {
-        for Spot { stream, .. } in &self.from {
-            let entry = config.endpoints.get(stream.identity());
-            if entry.is_none_or(|entry| entry.replay.is_empty()) {
-                return Err(TailError::Unkept { stream: stream.clone() });
-            }
+        let reached = config.endpoints.values();
+        let reached = reached.filter(|entry| config.subscribe.includes(&entry.identity));
+        let followed = Followed::among(reached.clone().cloned(), reached.clone());
+        let is_kept = |stream: &StreamName| followed.can_repair(stream) == Some(true);
+        if let Some(Spot { stream, .. }) = self.from.iter().find(|spot| !is_kept(&spot.stream)) {
+            return Err(TailError::Unkept { stream: stream.clone() });
         }
         if self.begin == Begin::Live {
             return Ok(Vec::new());
         }
         let policy = &config.trust.policy;
         let is_wanted = |entry: &&EndpointEntry| {
-            config.subscribe.includes(&entry.identity)
-                && patterns.iter().any(|pattern| policy.may_publish_into(&entry.identity, pattern))
+            patterns.iter().any(|pattern| policy.may_publish_into(&entry.identity, pattern))
         };
-        let wanted = config.endpoints.values().filter(is_wanted);
-        let (kept, unkept): (Vec<_>, Vec<_>) = wanted.partition(|entry| !entry.replay.is_empty());
+        let first = |entry: &EndpointEntry| StreamName::new(entry.identity.clone(), Slot::Index(0));
+        let (kept, unkept): (Vec<_>, Vec<_>) =
+            reached.filter(is_wanted).partition(|entry| is_kept(&first(entry)));
         if kept.is_empty() && self.from.is_empty() {
-            let is_zero = config.folder.is_none();
-            return Err(if is_zero { TailError::NoPastAtAll } else { TailError::NoPast });
+            return Err(TailError::NoPast);
         }
         // A relay says nothing of its own.
         let unkept = unkept.into_iter().filter(|entry| entry.submit.is_empty());

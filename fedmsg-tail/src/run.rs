@@ -68,7 +68,7 @@ fn past(
     };
     match past.unkept(config, patterns) {
         Ok(services) => tell::tell_unkept(&services),
-        Err(error @ (TailError::NoPast | TailError::NoPastAtAll)) if past.follows => {
+        Err(error @ TailError::NoPast) if past.follows => {
             tracing::warn!("{error}; what comes is shown");
             return Ok(None);
         }

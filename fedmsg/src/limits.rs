@@ -61,7 +61,8 @@ pub const RETRY_MS_MIN: u64 = 100;
 pub const RETRY_MS_MAX: u64 = 30_000;
 /// A holder that gave what is not true is left alone for this time, in milliseconds.
 pub const BLAME_MS: u64 = 60_000;
-/// Holders are asked for their streams again after this time, in milliseconds, where that is wanted.
+/// Holders are asked for their streams again after this time, in milliseconds, or up to a quarter less, where that is
+/// wanted.
 pub const LIST_AGAIN_MS: u64 = 10_000;
 /// What is fetched without success for this time, in milliseconds, is said to stand still.
 pub const STALL_MS: u64 = 10_000;

@@ -9,6 +9,7 @@
 mod answers;
 mod flight;
 mod found;
+mod listings;
 mod mood;
 mod sending;
 mod task;
@@ -22,15 +23,14 @@ use fastrand::Rng;
 
 use self::flight::{Flight, Purpose};
 pub use self::found::{Found, RepairCounts};
+use self::listings::Listings;
 use self::mood::Moods;
 use self::task::Task;
 use crate::endpoint::Endpoint;
 use crate::envelope::{Epoch, Wire};
 use crate::frames::{Answer, Ask, RequestId, Word};
 use crate::identity::StreamName;
-use crate::limits::{
-    ASK_MS_MAX, FLIGHTS_MAX, GET_MESSAGES_MAX, NEEDS_OF_STREAM_MAX, SHOWN_HOLDERS_MAX,
-};
+use crate::limits::{ASK_MS_MAX, GET_MESSAGES_MAX, NEEDS_OF_STREAM_MAX, SHOWN_HOLDERS_MAX};
 use crate::need::Need;
 
 /// The holders of streams, in the order in which they are asked.
@@ -56,7 +56,7 @@ pub struct Repair {
     /// Streams that wait for a time.
     timers: BTreeSet<(u64, StreamName)>,
     flights: BTreeMap<u64, Flight>,
-    lists: BTreeMap<Endpoint, Listing>,
+    listings: Listings,
     discovers: bool,
     moods: Moods,
     asks: Vec<(Endpoint, Vec<Bytes>)>,
@@ -65,14 +65,6 @@ pub struct Repair {
     last_id: u64,
     /// Most records of one answer.
     portion: u64,
-}
-
-/// Asking a holder which streams it has.
-#[derive(Debug, Default)]
-struct Listing {
-    token: Bytes,
-    due: u64,
-    flying: bool,
 }
 
 impl Repair {
@@ -87,7 +79,7 @@ impl Repair {
             flying: BTreeMap::new(),
             timers: BTreeSet::new(),
             flights: BTreeMap::new(),
-            lists: BTreeMap::new(),
+            listings: Listings::default(),
             discovers: false,
             moods: Moods::new(Rng::with_seed(seed)),
             asks: Vec::new(),
@@ -101,10 +93,10 @@ impl Repair {
     /// Goes on with other holders.
     pub fn set_holders(&mut self, holders: Arc<dyn Holders>, now: u64) {
         self.holders = holders;
-        let all = self.holders.all();
-        self.moods.retain(|holder| all.contains(holder));
-        self.lists.retain(|holder, _| all.contains(holder));
-        self.lists.values_mut().for_each(|list| list.flying = false);
+        let mut all = self.holders.all();
+        all.sort_unstable();
+        self.moods.retain(|holder| all.binary_search(holder).is_ok());
+        self.listings.set_holders(all, now);
         // Everything is asked anew, and what is on its way comes to nothing.
         self.flights.clear();
         self.flying.clear();
@@ -125,6 +117,7 @@ impl Repair {
     /// Asks every holder which streams it has, from now on.
     pub fn discover(&mut self, now: u64) {
         self.discovers = true;
+        self.listings.set_holders(self.holders.all(), now);
         self.list(now);
     }
 
@@ -168,7 +161,7 @@ impl Repair {
     ) {
         let holders = Arc::clone(&self.holders);
         let Some(holder) = holders.of(stream).first() else { return };
-        if self.moods.allows(holder, now) && self.flights.len() < FLIGHTS_MAX {
+        if self.moods.allows(holder, now) && self.has_room() {
             let (stream, consumer) = (stream.clone(), consumer.clone());
             let ask = Ask::Ack { stream, epoch, upto, consumer };
             self.send(holder.clone(), Purpose::Tell, ask, 0, now);
@@ -205,11 +198,15 @@ impl Repair {
     pub fn awake(&mut self, holders: &[Endpoint], now: u64) {
         let mut changed = false;
         for holder in holders {
-            changed |= self.moods.forgive(holder);
+            if self.moods.forgive(holder) {
+                changed = true;
+                self.listings.hurry(holder, now);
+            }
         }
         if changed {
             let waiting: Vec<_> = self.timers.iter().map(|(_, name)| name.clone()).collect();
             waiting.iter().for_each(|name| self.make_ready(name));
+            self.list(now);
             self.fly(now);
         }
     }
@@ -281,7 +278,7 @@ impl Repair {
     pub fn due(&self) -> Option<u64> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let flights = self.flights.values().map(|flight| flight.since + ASK_MS_MAX);
-        let lists = self.lists.values().filter(|list| !list.flying).map(|list| list.due);
+        let lists = self.listings.due().filter(|_| self.discovers);
         timer.into_iter().chain(flights).chain(lists).min()
     }
 

@@ -37,6 +37,20 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Thousands of addresses that nobody has. Other processes would come across so many ports, so Linux gives this one a
+/// host of its own.
+pub fn addresses() -> impl Iterator<Item = String> {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    std::iter::repeat_with(|| {
+        if !cfg!(target_os = "linux") {
+            return format!("tcp://127.0.0.1:{}", free_port());
+        }
+        let (id, port) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let [high, low] = [(id >> 8) & 255, id & 255];
+        format!("tcp://127.{}.{high}.{low}:{port}", 1 + (id >> 16) % 200)
+    })
+}
+
 /// The infrastructure of one test.
 pub struct Bus {
     root: TempDir,

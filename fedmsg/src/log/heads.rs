@@ -265,10 +265,10 @@ mod tests {
             tip: Tip {
                 epoch: Epoch::new(Uuid::from_u128(n as u128)),
                 last: n as u64 * 1_000,
-                leaf: (n % 2 == 0).then_some(Leaf([n as u8; 32])),
-                genesis: (n % 3 > 0).then(|| wire("genesis")),
+                leaf: n.is_multiple_of(2).then_some(Leaf([n as u8; 32])),
+                genesis: (!n.is_multiple_of(3)).then(|| wire("genesis")),
             },
-            heartbeat: (n % 5 > 0).then(|| wire("heartbeat")),
+            heartbeat: (!n.is_multiple_of(5)).then(|| wire("heartbeat")),
         }
     }
 

@@ -14,10 +14,6 @@ use crate::endpoint::Endpoint;
 use crate::limits::{EPOCHS_MAX, PAGE_STREAMS_MAX};
 use crate::transport::{Asker, NetError, Told, Wake};
 
-/// 0mq allows 1,023 sockets in a context. The one that the process shares is left to publishers and
-/// subscribers beyond a few.
-const SHARED_LINES: usize = 100;
-const LINES_PER_CONTEXT: usize = 900;
 /// Most frames of one answer: an `INFO` of all epochs, or a `PAGE` of all streams.
 const FRAMES_MAX: usize =
     16 + 3 * if EPOCHS_MAX > PAGE_STREAMS_MAX { EPOCHS_MAX } else { PAGE_STREAMS_MAX };
@@ -35,9 +31,8 @@ const CARE: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) struct ZmqAsker {
-    /// Dropped before their contexts.
     lines: Vec<Line>,
-    contexts: Vec<Context>,
+    context: Context,
     sleeper: Sleeper,
     resolver: Resolver,
     cared: Option<Instant>,
@@ -47,8 +42,6 @@ pub(super) struct ZmqAsker {
 struct Line {
     holder: Endpoint,
     socket: zmq::Socket,
-    /// Which of the contexts.
-    context: usize,
     /// The address in numbers.
     connected: Option<String>,
     /// How often it was resolved: which of several numbers is tried.
@@ -63,28 +56,20 @@ impl ZmqAsker {
     pub(super) fn new(context: &Context) -> Result<ZmqAsker, NetError> {
         let sleeper = Sleeper::new()?;
         let resolver = Resolver::new(sleeper.waker());
-        let contexts = vec![context.clone()];
-        Ok(ZmqAsker { lines: Vec::new(), contexts, sleeper, resolver, cared: None })
+        let (lines, context) = (Vec::new(), context.clone());
+        Ok(ZmqAsker { lines, context, sleeper, resolver, cared: None })
     }
 
-    fn open(&mut self, holder: &Endpoint) -> Result<Line, NetError> {
-        let room = |at: &usize| {
-            let most = if *at == 0 { SHARED_LINES } else { LINES_PER_CONTEXT };
-            self.lines.iter().filter(|line| line.context == *at).count() < most
-        };
-        let context = (0..self.contexts.len()).find(room).unwrap_or(self.contexts.len());
-        if context == self.contexts.len() {
-            self.contexts.push(Context::separate());
-        }
-        let socket = self.contexts[context].socket(zmq::DEALER)?;
-        super::prepare_for_answers(&socket)?;
+    fn open(&self, holder: &Endpoint, holders: usize) -> Result<Line, NetError> {
+        let socket = self.context.socket(zmq::DEALER)?;
+        super::prepare_to_ask(&socket, holders)?;
         // Nothing waits in a connection that does not exist: `ask` says so instead.
         socket.set_immediate(true)?;
         socket.set_rcvhwm(HIGH_WATER)?;
         socket.set_maxmsgsize(super::FRAME_BYTES_MAX)?;
         let due = Some(Instant::now());
         let holder = holder.clone();
-        Ok(Line { holder, socket, context, connected: None, tries: 0, due, ready: true })
+        Ok(Line { holder, socket, connected: None, tries: 0, due, ready: true })
     }
 
     fn take_care(&mut self, now: Instant) {
@@ -174,7 +159,7 @@ impl Asker for ZmqAsker {
             if self.lines.iter().any(|line| line.holder == *holder) {
                 continue;
             }
-            match self.open(holder) {
+            match self.open(holder, holders.len()) {
                 Ok(line) => self.lines.push(line),
                 Err(error) => tracing::error!(%holder, %error, "opening a socket to ask"),
             }

@@ -15,8 +15,6 @@ use crate::envelope::Wire;
 use crate::event::EndpointChange;
 use crate::transport::{Arrival, Inlet, NetError, Wake};
 
-/// 0mq allows 1,023 sockets in a context; beyond this many links another context is opened.
-const LINKS_PER_CONTEXT: usize = 900;
 /// Most that is taken in one go: the rest waits in 0mq, and then in the publisher.
 const ARRIVALS_MAX: usize = 4_096;
 const ARRIVAL_BYTES_MAX: usize = 16 << 20;
@@ -32,7 +30,7 @@ const GATHER: Duration = Duration::from_millis(1);
 const CARE: Duration = Duration::from_millis(250);
 
 pub(super) struct ZmqInlet {
-    contexts: Vec<Context>,
+    context: Context,
     links: Vec<Link>,
     sleeper: Sleeper,
     resolver: Resolver,
@@ -46,17 +44,9 @@ impl ZmqInlet {
     pub(super) fn new(context: &Context) -> Result<ZmqInlet, NetError> {
         let sleeper = Sleeper::new()?;
         let resolver = Resolver::new(sleeper.waker());
-        let contexts = vec![context.clone()];
+        let context = context.clone();
         let (links, changes) = (Vec::new(), Vec::new());
-        Ok(ZmqInlet { contexts, links, sleeper, resolver, changes, cared: None, dense: false })
-    }
-
-    fn open(&mut self, entry: &EndpointEntry) -> Result<Link, NetError> {
-        let shard = self.links.len() / LINKS_PER_CONTEXT;
-        while self.contexts.len() <= shard {
-            self.contexts.push(Context::separate());
-        }
-        Link::open(&self.contexts[shard], entry)
+        Ok(ZmqInlet { context, links, sleeper, resolver, changes, cared: None, dense: false })
     }
 
     fn take_care(&mut self, now: Instant) {
@@ -124,7 +114,7 @@ impl Inlet for ZmqInlet {
             let known = self.links.iter_mut().find(|link| link.entry.identity == entry.identity);
             match known {
                 Some(link) => link.change(entry),
-                None => match self.open(entry) {
+                None => match Link::open(&self.context, entry) {
                     Ok(link) => self.links.push(link),
                     Err(error) => {
                         tracing::error!(endpoint = %entry.identity, %error, "opening a socket");

@@ -86,14 +86,37 @@ fn prepare(socket: &zmq::Socket) -> Result<(), NetError> {
     Ok(())
 }
 
-/// For sockets that ask and answer: a peer that is gone is noticed within 3 s (`ZMQ_HEARTBEAT_IVL`,
-/// `_TIMEOUT`).
-fn prepare_for_answers(socket: &zmq::Socket) -> Result<(), NetError> {
+/// For sockets that ask: a peer that is gone is noticed a few seconds after the next heartbeat (`ZMQ_HEARTBEAT_IVL`,
+/// `_TIMEOUT`), and so is this one by the peer (`_TTL`). Only who asks sends heartbeats. Whoever has many such
+/// sockets sends them less often on each: 0mq walks through all timers of its thread to stop one, so that a second
+/// between them would keep a processor busy where there are thousands.
+fn prepare_to_ask(socket: &zmq::Socket, sockets: usize) -> Result<(), NetError> {
     prepare(socket)?;
-    socket.set_heartbeat_ivl(1_000)?;
-    socket.set_heartbeat_timeout(3_000)?;
-    socket.set_heartbeat_ttl(3_000)?;
+    let interval = heartbeat_ms(sockets);
+    socket.set_heartbeat_ivl(interval)?;
+    socket.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
+    socket.set_heartbeat_ttl(interval + HEARTBEAT_TIMEOUT_MS)?;
     Ok(())
+}
+
+/// An answer to a heartbeat has to come within this time, in milliseconds.
+const HEARTBEAT_TIMEOUT_MS: i32 = 3_000;
+/// Shortest and longest time between heartbeats, in milliseconds.
+const HEARTBEAT_MS: (i32, i32) = (1_000, 15_000);
+/// Heartbeats in a second, of all sockets of one asker together.
+const HEARTBEATS_PER_SECOND: usize = 64;
+
+/// The time between heartbeats of one of so many sockets, in milliseconds.
+fn heartbeat_ms(sockets: usize) -> i32 {
+    let shared = sockets.saturating_mul(1_000) / HEARTBEATS_PER_SECOND;
+    i32::try_from(shared).unwrap_or(i32::MAX).clamp(HEARTBEAT_MS.0, HEARTBEAT_MS.1)
+}
+
+/// For sockets that answer: who asks sends heartbeats, and is cut off when they end; one who sends none is noticed by
+/// TCP.
+fn prepare_to_answer(socket: &zmq::Socket) -> Result<(), NetError> {
+    prepare(socket)?;
+    keep_alive(socket)
 }
 
 /// For PUB and SUB, which must not use ZMTP heartbeats. 0mq stops reading from a connection whose reader is
@@ -103,9 +126,28 @@ fn prepare_for_answers(socket: &zmq::Socket) -> Result<(), NetError> {
 /// that is gone shows by its missing signed heartbeats; a subscriber that is gone, by TCP.
 fn prepare_one_way(socket: &zmq::Socket) -> Result<(), NetError> {
     prepare(socket)?;
+    keep_alive(socket)
+}
+
+/// TCP notices a peer that is gone within half a minute.
+fn keep_alive(socket: &zmq::Socket) -> Result<(), NetError> {
     socket.set_tcp_keepalive(1)?;
     socket.set_tcp_keepalive_idle(10)?;
     socket.set_tcp_keepalive_intvl(5)?;
     socket.set_tcp_keepalive_cnt(3)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_sockets_send_fewer_heartbeats_each() {
+        for (sockets, expected) in
+            [(0, 1_000), (1, 1_000), (64, 1_000), (128, 2_000), (500, 7_812), (usize::MAX, 15_000)]
+        {
+            assert_eq!(heartbeat_ms(sockets), expected, "{sockets}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub(super) struct ZmqResponder {
 impl ZmqResponder {
     pub(super) fn bind(context: &Context, address: &Endpoint) -> Result<ZmqResponder, NetError> {
         let router = context.socket(zmq::ROUTER)?;
-        super::prepare_for_answers(&router)?;
+        super::prepare_to_answer(&router)?;
         router.set_maxmsgsize(super::FRAME_BYTES_MAX)?;
         router.set_sndhwm(HIGH_WATER)?;
         router.set_rcvhwm(REQUESTS)?;

@@ -50,7 +50,7 @@ impl Lines {
         let resolver = Resolver::new(sleeper.waker());
         let open = |entry: &EndpointEntry| {
             let socket = context.socket(zmq::DEALER)?;
-            super::prepare_for_answers(&socket)?;
+            super::prepare_to_ask(&socket, relays.len())?;
             // Nothing waits in a connection that does not exist: `send` says so instead.
             socket.set_immediate(true)?;
             socket.set_maxmsgsize(super::FRAME_BYTES_MAX)?;
@@ -153,7 +153,7 @@ impl RelaySockets {
     ) -> Result<RelaySockets, NetError> {
         let context = Context::shared();
         let router = context.socket(zmq::ROUTER)?;
-        super::prepare_for_answers(&router)?;
+        super::prepare_to_answer(&router)?;
         router.set_maxmsgsize(super::FRAME_BYTES_MAX)?;
         router.set_backlog(128)?;
         // A producer that is gone is an error, not a silent drop.

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::flight::{Flight, Purpose};
 use super::task::{Step, Task};
-use super::{Found, Listing, Repair};
+use super::{Found, Repair};
 use crate::endpoint::Endpoint;
 use crate::frames::{ErrorCode, Reply};
 use crate::identity::StreamName;
-use crate::limits::{LIST_AGAIN_MS, STALL_MS};
+use crate::limits::STALL_MS;
 use crate::need::What;
 use crate::planted::bug;
 
@@ -19,9 +21,8 @@ impl Repair {
         };
         self.land(id);
         self.moods.answered(holder);
-        let list = self.lists.entry(holder.clone()).or_default();
-        (list.token, list.flying) = (next, false);
-        list.due = if more { now } else { now + LIST_AGAIN_MS };
+        let due = if more { now } else { self.moods.some_time_after(now) };
+        self.listings.again(holder, next, due);
         self.found.push(Found::Streams { holder: holder.clone(), streams, complete: !more });
         self.list(now);
     }
@@ -142,9 +143,8 @@ impl Repair {
             Purpose::Tell => {}
             Purpose::List => {
                 let at = self.moods.failed(holder, now);
-                let list = self.lists.entry(holder.clone()).or_default();
                 // After a failure the holder may have begun another life: everything is asked for again.
-                *list = Listing { due: at, ..Listing::default() };
+                self.listings.again(holder, Bytes::new(), at);
             }
         }
     }

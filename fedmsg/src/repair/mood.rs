@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use crate::endpoint::Endpoint;
-use crate::limits::{BLAME_MS, RETRY_MS_MAX, RETRY_MS_MIN};
+use crate::limits::{BLAME_MS, LIST_AGAIN_MS, RETRY_MS_MAX, RETRY_MS_MIN};
 
 /// How it went with each holder that failed: the wait doubles from 0.1 s to 30 s, with full jitter, so that
 /// those who lost it together do not come back together.
@@ -61,6 +61,12 @@ impl Moods {
         mood.failures += 1;
         mood.until = mood.until.max(now + self.random.u64(RETRY_MS_MIN / 2..=longest));
         mood.until
+    }
+
+    /// When a holder is asked again which streams it has, by chance: readers that began together do not ask
+    /// together for ever.
+    pub(super) fn some_time_after(&mut self, now: u64) -> u64 {
+        now + self.random.u64(LIST_AGAIN_MS * 3 / 4..=LIST_AGAIN_MS)
     }
 
     /// It gave what is not true.

@@ -18,14 +18,13 @@ impl Repair {
         if !self.discovers {
             return;
         }
-        for holder in self.holders.all() {
-            let list = self.lists.entry(holder.clone()).or_default();
-            if list.flying || now < list.due || !self.moods.allows(&holder, now) {
-                continue;
+        while let Some((holder, token)) = self.listings.next(now) {
+            if self.moods.allows(&holder, now) {
+                self.send(holder, Purpose::List, Ask::List { token }, 0, now);
+            } else {
+                let at = self.moods.until(&holder).unwrap_or(now).max(now + 1);
+                self.listings.again(&holder, token, at);
             }
-            list.flying = true;
-            let ask = Ask::List { token: list.token.clone() };
-            self.send(holder, Purpose::List, ask, 0, now);
         }
     }
 
@@ -43,11 +42,17 @@ impl Repair {
         }
     }
 
+    /// Whether one more request may be on its way. Those for lists are not counted: holders that are slow to say
+    /// which streams they have do not keep others from being asked for what is missing.
+    pub(super) fn has_room(&self) -> bool {
+        self.flights.len().saturating_sub(self.listings.flying()) < FLIGHTS_MAX
+    }
+
     /// Sends what can be sent.
     pub(super) fn fly(&mut self, now: u64) {
         for _ in 0..self.ready.len() {
             let Some(stream) = self.ready.pop_front() else { return };
-            if self.flights.len() >= FLIGHTS_MAX {
+            if !self.has_room() {
                 self.ready.push_front(stream);
                 return;
             }
@@ -128,5 +133,48 @@ impl Repair {
         self.flights.insert(self.last_id, flight);
         *self.flying.entry(holder.clone()).or_default() += 1;
         self.asks.push((holder, frames));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::need::{Need, What};
+    use crate::repair::Holders;
+
+    /// Many holders; the last one has all streams.
+    struct Many(Vec<Endpoint>);
+
+    impl Holders for Many {
+        fn of(&self, _: &StreamName) -> &[Endpoint] {
+            &self.0[self.0.len() - 1..]
+        }
+
+        fn all(&self) -> Vec<Endpoint> {
+            self.0.clone()
+        }
+    }
+
+    fn verbs(repair: &mut Repair) -> Vec<String> {
+        let verb = |frames: &[bytes::Bytes]| String::from_utf8_lossy(&frames[1]).into_owned();
+        repair.asks().map(|(_, frames)| verb(&frames)).collect()
+    }
+
+    #[test]
+    fn holders_that_do_not_list_their_streams_keep_nobody_from_being_asked() {
+        let address = |n| Endpoint::parse(&format!("tcp://h:{n}")).expect("an endpoint");
+        let count = 3 * FLIGHTS_MAX;
+        let holders: Vec<_> = (1..=count).map(address).collect();
+        let mut repair = Repair::new(Arc::new(Many(holders.clone())), 7);
+        repair.discover(0);
+        assert_eq!(verbs(&mut repair), vec!["LIST"; count], "each of them at once");
+        let stream = StreamName::parse("app.one/0").expect("a stream");
+        repair.need(Need { stream, what: What::Head }, 0);
+        assert_eq!(verbs(&mut repair), ["HEAD"]);
+        // None of them answers: they are left alone, and one that shows that it lives is asked at once.
+        repair.tick(ASK_MS_MAX);
+        assert_eq!(verbs(&mut repair), Vec::<String>::new());
+        repair.awake(&holders[..1], ASK_MS_MAX);
+        assert_eq!(verbs(&mut repair), ["LIST"]);
     }
 }

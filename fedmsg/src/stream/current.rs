@@ -210,10 +210,8 @@ impl Current {
             // earlier life stay beside the journal, and may be shown by whoever answers for it. A publisher
             // whose disk has failed does not know what of its last append is there, and others may.
             let is_behind = self.newest.is_before(message, now) && beat.state == State::Open;
-            if is_behind && self.newest.is_sure(message) {
-                let leaves = (self.leaf, beat.head);
-                self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
-                self.show(name, now, sink);
+            if is_behind {
+                self.looks_set_back(name, message, beat, now, sink);
             }
             return;
         }
@@ -236,10 +234,25 @@ impl Current {
         sink: &mut Sink,
     ) {
         if self.newest.is_before(message, now) && beat.state != State::Closed {
+            self.looks_set_back(name, message, beat, now, sink);
+        }
+    }
+
+    /// The publisher says less than it has said before. It is shown what it has said at once, which does no harm if it
+    /// knows that; the stream is held back only when this is sure.
+    fn looks_set_back(
+        &mut self,
+        name: &StreamName,
+        message: &Message,
+        beat: &Heartbeat,
+        now: u64,
+        sink: &mut Sink,
+    ) {
+        if self.newest.is_sure(message) {
             let leaves = (self.leaf, beat.head);
             self.fork(name, beat.last, ForkKind::Rewound, leaves, sink);
-            self.show(name, now, sink);
         }
+        self.show(name, now, sink);
     }
 
     fn prove_by(&mut self, wire: &Wire) {

@@ -46,11 +46,11 @@ impl Newest {
         later && self.untimed.is_none_or(since)
     }
 
-    /// Whether a heartbeat that shows less shows that the publisher was set back. One that was asked for may
-    /// have been overtaken by messages, and its time says little when the publisher's clock was set back
-    /// meanwhile: then there must be a second one.
+    /// Whether a heartbeat that shows less shows that the publisher was set back: the second one does, when nothing
+    /// newer came between them. A single one may have been overtaken by messages that were fetched meanwhile, and
+    /// its time says little when the publisher's clock was set back just then.
     pub(super) fn is_sure(&mut self, heartbeat: &Message) -> bool {
         let before = self.behind.replace(heartbeat.timestamp());
-        !heartbeat.replayed || before.is_some_and(|before| heartbeat.timestamp() > before)
+        before.is_some_and(|before| heartbeat.timestamp() > before)
     }
 }

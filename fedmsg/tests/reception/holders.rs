@@ -96,5 +96,7 @@ fn a_publisher_whose_disk_failed_may_know_less_than_a_holder_has() {
     world.arrive(&writer.seal(1));
     world.says("4");
     world.arrive([&writer.sealer.heartbeat_at(end, State::Open, "", at(100))]);
+    world.says("");
+    world.arrive([&writer.sealer.heartbeat_at(end, State::Open, "", at(200))]);
     world.says("rewound:2");
 }

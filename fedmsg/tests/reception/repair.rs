@@ -266,14 +266,32 @@ fn a_publisher_that_was_set_back_is_shown_its_own_later_record() {
         restored.seal(3);
         world.arrive([&restored.beat(60_000)]);
         world.pass(50);
-        world.says("1 2 3 4 5 rewound:3");
+        // A single heartbeat may have been overtaken, but it is shown what it has said at once.
+        world.says("1 2 3 4 5");
         let shown = &world.hosts[0].shelf.shown;
         assert_eq!(shown, std::slice::from_ref(&newest.wire), "{known_by}");
         world.pass(2_000);
         world.arrive([&restored.beat(65_000)]);
         world.pass(50);
+        world.says("rewound:3");
         assert_eq!(world.hosts[0].shelf.shown.len(), 2, "as long as it does not know");
     }
+}
+
+/// The clock of a publisher is set back by days between two messages, and a heartbeat from before that comes when both
+/// have been fetched.
+#[test]
+fn a_late_heartbeat_from_before_a_clock_was_set_back_is_no_sign_of_another_life() {
+    let (mut world, mut writer) = following(1);
+    let before = writer.seal_at(2, 0);
+    let late = writer.beat(10);
+    let after = writer.seal_at(2, -9 * 86_400_000);
+    let beat = writer.beat(-9 * 86_400_000);
+    world.arrive(before.iter().chain(&after));
+    world.arrive([&late]);
+    world.arrive([&beat]);
+    world.arrive(&writer.seal_at(1, -9 * 86_400_000));
+    world.says("1 2 3 4 5");
 }
 
 #[test]
@@ -290,8 +308,10 @@ fn a_publisher_that_was_set_back_into_an_earlier_epoch_is_shown_a_later_one() {
     world.says("1 proven 1 1");
     world.arrive([&first.beat(60_000)]);
     world.pass(50);
-    world.says("rewound:1");
+    world.says("");
     assert_eq!(world.hosts[0].shelf.shown, [news[0].wire.clone()]);
+    world.arrive([&first.beat(65_000)]);
+    world.says("rewound:1");
 }
 
 fn join(from: u64, to: u64) -> String {
