@@ -59,6 +59,14 @@ impl Keeping {
         begins.collect()
     }
 
+    /// Every stream that is on disk, with its genesis record and its newest heartbeat.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (StreamName, Head, [Option<Wire>; 2])> {
+        self.log.heads().map(|(stream, known)| {
+            let head = Head { epoch: known.epoch, last: known.last, leaf: known.leaf };
+            (stream, head, [known.genesis, known.heartbeat])
+        })
+    }
+
     /// Keeps the beginning of the relay's own stream, for whoever asks.
     pub(crate) fn keep_own(&mut self, own: &OwnStream) -> Result<(), RelayError> {
         let genesis = own.genesis();
