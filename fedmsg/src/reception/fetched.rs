@@ -69,6 +69,9 @@ impl Reception {
                 if let Some(history) = &mut self.history {
                     history.holder_lists(&holder, complete, now);
                 }
+                if complete {
+                    self.listed.insert(holder);
+                }
             }
             Found::Stuck { stream, why } => {
                 if let Some(history) = &mut self.history {
