@@ -11,7 +11,7 @@
 mod fetched;
 mod past;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,7 +55,7 @@ pub struct Reception {
     /// Which streams holders said that they have, each with its newest epoch and last number.
     discovered: BTreeMap<StreamName, (Epoch, u64)>,
     /// Holders that have listed all their streams.
-    listed: BTreeSet<Endpoint>,
+    listed: Vec<Endpoint>,
     history: Option<History>,
     rejections: Arc<RejectionCounters>,
     counts: ReceptionCounts,
@@ -73,7 +73,7 @@ impl Reception {
             followed,
             internal: false,
             discovered: BTreeMap::new(),
-            listed: BTreeSet::new(),
+            listed: Vec::new(),
             history: None,
             rejections: Arc::default(),
             counts: ReceptionCounts::default(),

@@ -69,8 +69,8 @@ impl Reception {
                 if let Some(history) = &mut self.history {
                     history.holder_lists(&holder, complete, now);
                 }
-                if complete {
-                    self.listed.insert(holder);
+                if complete && !self.listed.contains(&holder) {
+                    self.listed.push(holder);
                 }
             }
             Found::Stuck { stream, why } => {
