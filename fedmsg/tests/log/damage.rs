@@ -12,15 +12,17 @@ use crate::world::{
     settings, stream,
 };
 
-const LAST_APPEND: usize = 6;
+const LAST_APPEND: usize = 3;
 
 /// A few segments of a relay that was killed or closed, and what it acknowledged.
 fn story(closed: bool) -> Relay {
     let mut relay = Relay::new(MemoryDisk::new());
     relay.live(&[1, 2, 14, 6, 4, 5]).expect("lives");
-    let mut log = relay.live(&[9, 3, 12, LAST_APPEND]).expect("lives");
+    let mut log = relay.live(&[9, 3, 12, 4, 2, LAST_APPEND]).expect("lives");
     assert!(log.set_heartbeat(stream(0), &heartbeat(0, 2, 50)));
     relay.verify(&log);
+    let newest = relay.disk.content(&newest(&relay.disk)).expect("a segment").len();
+    assert!((4_000..8_192).contains(&newest), "{newest} bytes are the last three appends");
     match closed {
         true => log.close().expect("closes"),
         false => log.reader().save_heads().expect("saves"),
@@ -240,6 +242,31 @@ fn a_record_that_is_damaged_under_a_reader_is_a_hole_until_it_comes_again() {
         log.close().expect("closes");
         relay.verify_on_disk();
     }
+}
+
+#[test]
+fn a_torn_append_counts_up_to_where_it_is_torn() {
+    let mut relay = Relay::new(MemoryDisk::new());
+    let mut log = relay.open().expect("opens");
+    log.append(&[item((0, 1, 0)), item((1, 1, 0))], at(0)).expect("appends");
+    let items: Vec<_> = [(0, 1, 1), (1, 1, 1), (0, 1, 2), (1, 1, 2)].map(item).into();
+    log.append(&items, at(1)).expect("appends");
+    drop(log);
+    let path = newest(&relay.disk);
+    let content = relay.disk.content(&path).expect("a segment");
+    let second = &sealed(1, 1, 1).wire.envelope;
+    let place = content.windows(second.len()).position(|bytes| bytes == second);
+    relay.disk.flip(&path, place.expect("it is there") + 9, 1);
+    relay.acknowledged = vec![(0, 1, 0), (1, 1, 0), (0, 1, 1)];
+    let mut log = relay.open().expect("opens");
+    let all: BTreeSet<Position> = relay.acknowledged.iter().copied().collect();
+    assert_eq!(serve_all(&log.reader()), all);
+    assert_eq!(log.metrics(at(0)).damage, 0, "nobody was told that it is there");
+    log.append(&items[1..], at(2)).expect("it comes again");
+    relay.acknowledged.extend([(1, 1, 1), (0, 1, 2), (1, 1, 2)]);
+    relay.verify(&log);
+    drop(log);
+    relay.verify_on_disk();
 }
 
 #[test]
