@@ -9,7 +9,7 @@ use fedmsg::frames::Completeness;
 use fedmsg::holder::Part;
 use fedmsg::identity::StreamName;
 use fedmsg::journal::{Body, OsDisk};
-use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogReader, Settings};
+use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogMetrics, LogReader, Settings};
 use fedmsg::open::{Opener, Record};
 use fedmsg::publisher::OwnStream;
 use fedmsg::timestamp::Timestamp;
@@ -138,6 +138,8 @@ impl Keeping {
     /// Ends with the relay's last words.
     pub(crate) fn close(mut self, own: &StreamName, last: &Wire) {
         self.log.set_heartbeat(own, last);
+        let LogMetrics { records, appends, syncs, bytes, .. } = self.log.metrics(now());
+        tracing::info!(records, appends, syncs, bytes, "its log");
         if let Err(error) = self.log.close() {
             tracing::warn!(%error, "closing the log");
         }
