@@ -128,7 +128,7 @@ impl Soak {
     /// A service comes that nobody needs, or goes, at every reader and publisher.
     fn reload(&mut self, number: u64) {
         let away = entry("away.one", ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]);
-        let text = format!("# {number}\n{}", if number % 2 == 0 { &away } else { "" });
+        let text = format!("# {number}\n{}", if number.is_multiple_of(2) { &away } else { "" });
         atomically(&self.bus.path("etc/30-away.toml"), &text);
         atomically(&self.seen.join("30-away.toml"), &text);
         self.tail.says("is in force");

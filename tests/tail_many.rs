@@ -101,7 +101,7 @@ fn keep(config: &Arc<Config>, name: &str) {
 fn lines(tail: &mut Program, count: usize) -> (Vec<String>, u64) {
     let mut most_kb = 0;
     let mut next = |n: usize| {
-        if n % 1_000 == 0 {
+        if n.is_multiple_of(1_000) {
             most_kb = most_kb.max(Usage::of(tail).map_or(0, |usage| usage.most_kb));
         }
         tail.line_within(PATIENCE)

@@ -208,8 +208,18 @@ impl Holder {
     ) -> Result<Vec<Reply>, Absent> {
         let max = usize::try_from(max.min(GET_MESSAGES_MAX)).unwrap_or(usize::MAX);
         let batch = match filters {
-            [] => holdings.read(stream, part, max, GET_BYTES_MAX)?,
-            _ => holdings.read(stream, part, GET_SCAN_MESSAGES_MAX, GET_SCAN_BYTES_MAX)?,
+            [] => holdings.read(stream, part, max, GET_BYTES_MAX),
+            _ => holdings.read(stream, part, GET_SCAN_MESSAGES_MAX, GET_SCAN_BYTES_MAX),
+        };
+        let batch = match batch {
+            // The record that opened the epoch outlives retention, because it stands in every segment of it.
+            Err(Absent::Trimmed { first }) if part.from == 0 => {
+                let wire = holdings.genesis(stream, part.epoch)?;
+                let wire = wire.ok_or(Absent::Trimmed { first })?;
+                let more = part.to > 0;
+                return Ok(vec![Reply::Msg { i: 0, wire }, Reply::End { upto: 0, more }]);
+            }
+            batch => batch?,
         };
         // A genesis record that cannot be read at all is damage, too: "nothing yet" has no number before 0.
         let no_genesis = part.from == 0 && batch.upto == 0 && batch.entries.is_empty();

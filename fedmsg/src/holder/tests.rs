@@ -166,6 +166,16 @@ fn a_part_is_given_up_to_its_bounds() {
 }
 
 #[test]
+fn the_record_that_opened_an_epoch_outlives_what_was_trimmed_behind_it() {
+    let mut small = Small { genesis: Some(wire(0, 10)), ..Small::whole() };
+    for (to, expected) in [(0, "0, end 0"), (12, "0, end 0 more")] {
+        let replies = answer(&mut small, get(0, to, 9, &[]));
+        assert_eq!(short(&replies), expected);
+    }
+    assert_eq!(short(&answer(&mut small, get(1, 12, 9, &[]))), "trimmed");
+}
+
+#[test]
 fn damage_ends_an_answer_and_is_named_number_by_number() {
     let damaged = || Small { damage: vec![(8, 9)], ..Small::whole() };
     for (from, to, filters, expected) in [
