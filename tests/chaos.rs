@@ -14,12 +14,15 @@ fn demo(arguments: &[&str]) -> (Output, String) {
 }
 
 #[test]
-fn nothing_is_lost_though_publisher_and_tail_are_killed() {
+fn nothing_is_lost_though_publishers_relay_and_tail_are_killed() {
     let (output, said) = demo(&["--rounds", "6", "--seed", "4711"]);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("every count agrees") && said.contains("lost      0"), "{said}");
     // The seed decides who is killed.
-    assert!(said.contains("killed 3 times") && said.contains("killed 5 times"), "{said}");
+    assert!(
+        said.contains("relay     killed 4 times") && said.contains("a tail, killed 2 times"),
+        "{said}"
+    );
     let shown = String::from_utf8_lossy(&output.stdout).lines().count();
     let published = said.lines().find_map(|line| line.strip_prefix("published "));
     let published = published.and_then(|line| line.split(' ').next()?.parse().ok());

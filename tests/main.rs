@@ -31,6 +31,7 @@ mod repair;
 mod replay;
 mod replayed;
 mod restored;
+mod soak;
 mod stream_cli;
 mod streams;
 mod synced;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fedmsg::config::Config;
@@ -48,7 +49,12 @@ impl Past {
         }
         fs::write(bus.path("etc/20-endpoints.toml"), text).expect("written");
         let config = Arc::new(Config::load(&bus.load()).expect("a configuration"));
-        names.iter().for_each(|name| keep(&config, name));
+        // A disk takes many at once.
+        thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| keep(&config, name));
+            }
+        });
         let holders = names.iter().map(|name| bus.process(name).0).collect();
         Past { bus, holders, streams: names.len() * SLOTS }
     }

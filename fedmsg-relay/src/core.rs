@@ -147,6 +147,15 @@ impl RelayCore {
         self.opener.set_trust(trust);
     }
 
+    /// A stream that is on disk: what it says of itself is announced to new readers, as long as what came since the
+    /// start is.
+    pub fn remember(&mut self, stream: StreamName, head: Head, said: [Option<Wire>; 2], now: u64) {
+        if self.streams.len() < STREAMS_MAX && !self.carries.is_empty() {
+            let ([genesis, beat], head) = (said, Some(head));
+            self.streams.insert(stream, Carried { head, genesis, beat, seen: now });
+        }
+    }
+
     /// Takes the messages of one `PUT`. What is to be kept goes into the next append, after which
     /// [`stored`](RelayCore::stored) or [`not_stored`](RelayCore::not_stored) is called, and only then anything is
     /// published or answered. `now` is in milliseconds of a clock that never goes back.

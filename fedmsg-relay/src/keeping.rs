@@ -9,7 +9,7 @@ use fedmsg::frames::Completeness;
 use fedmsg::holder::Part;
 use fedmsg::identity::StreamName;
 use fedmsg::journal::{Body, OsDisk};
-use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogReader, Settings};
+use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogMetrics, LogReader, Settings};
 use fedmsg::open::{Opener, Record};
 use fedmsg::publisher::OwnStream;
 use fedmsg::timestamp::Timestamp;
@@ -57,6 +57,14 @@ impl Keeping {
             is_whole.then_some((stream, head))
         });
         begins.collect()
+    }
+
+    /// Every stream that is on disk, with its genesis record and its newest heartbeat.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (StreamName, Head, [Option<Wire>; 2])> {
+        self.log.heads().map(|(stream, known)| {
+            let head = Head { epoch: known.epoch, last: known.last, leaf: known.leaf };
+            (stream, head, [known.genesis, known.heartbeat])
+        })
     }
 
     /// Keeps the beginning of the relay's own stream, for whoever asks.
@@ -130,6 +138,8 @@ impl Keeping {
     /// Ends with the relay's last words.
     pub(crate) fn close(mut self, own: &StreamName, last: &Wire) {
         self.log.set_heartbeat(own, last);
+        let LogMetrics { records, appends, syncs, bytes, .. } = self.log.metrics(now());
+        tracing::info!(records, appends, syncs, bytes, "its log");
         if let Err(error) = self.log.close() {
             tracing::warn!(%error, "closing the log");
         }

@@ -80,7 +80,10 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let addresses: Vec<String> = entry.submit.iter().map(ToString::to_string).collect();
     tracing::info!(identity = %entry.identity, stream = %own.stream(), submit = addresses.join(" "), "ready");
     let (identity, trust) = (entry.identity.clone(), Arc::clone(&config.trust));
-    let core = RelayCore::new(identity, entry.carries, entry.archive, trust);
+    let mut core = RelayCore::new(identity, entry.carries, entry.archive, trust);
+    for (stream, head, said) in keeping.streams().filter(|(stream, ..)| stream != own.stream()) {
+        core.remember(stream, head, said, 0);
+    }
     let relay = Relay {
         core,
         own,

@@ -14,7 +14,9 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Epoch;
 use crate::event::Event;
 use crate::identity::StreamName;
-use crate::limits::{HISTORY_BESIDE_BYTES, HISTORY_BYTES, LISTING_MS, LISTING_SIBLINGS_MS};
+use crate::limits::{
+    HISTORY_BESIDE_BYTES, HISTORY_BYTES, LISTING_MS, LISTING_MS_MAX, LISTING_SIBLINGS_MS,
+};
 
 /// In which order the past is handed out. Within one stream it is always the stream's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ const LOOK_MS: u64 = 50;
 #[derive(Debug)]
 pub(crate) struct History {
     since: u64,
+    /// When a holder said which streams it has, and that there are more.
+    heard: u64,
     pub(crate) order: Order,
     /// Holders that have listed all they have.
     listed: BTreeSet<Endpoint>,
@@ -57,6 +61,7 @@ impl History {
     pub(crate) fn new(order: Order, now: u64) -> History {
         History {
             since: now,
+            heard: now,
             order,
             listed: BTreeSet::new(),
             is_listed: false,
@@ -87,19 +92,37 @@ impl History {
         }
     }
 
-    pub(crate) fn holder_listed(&mut self, holder: &Endpoint) {
-        self.listed.insert(holder.clone());
+    /// A holder has said which streams it has: all of them, or a part, and goes on. When it is too late for that, the
+    /// holder counts as one that has not.
+    pub(crate) fn holder_lists(&mut self, holder: &Endpoint, complete: bool, now: u64) {
+        if self.is_listed || self.listed.contains(holder) {
+            return;
+        }
+        self.heard = now;
+        if complete {
+            self.listed.insert(holder.clone());
+        }
+    }
+
+    /// Whether a holder has listed all its streams in time.
+    pub(crate) fn has_listed(&self, holder: &Endpoint) -> bool {
+        self.listed.contains(holder)
     }
 
     /// Whether it is known which streams there are: every holder has said so, or one of each service, or too
-    /// much time is over.
+    /// much time is over. Holders that have thousands of streams say so in parts: while some still do, the others are
+    /// waited for.
     pub(crate) fn look_whether_listed(&mut self, services: &[&[Endpoint]], now: u64) {
-        let waited = now.saturating_sub(self.since);
+        let waited = now.saturating_sub(self.heard);
+        let is_over = now.saturating_sub(self.since) >= LISTING_MS_MAX;
         let has = |holder: &Endpoint| self.listed.contains(holder);
         let all = services.iter().all(|holders| holders.iter().all(has));
         let one_of_each = services.iter().all(|holders| holders.iter().any(has));
         if !self.is_listed
-            && (all || one_of_each && waited >= LISTING_SIBLINGS_MS || waited >= LISTING_MS)
+            && (all
+                || one_of_each && waited >= LISTING_SIBLINGS_MS
+                || waited >= LISTING_MS
+                || is_over)
         {
             self.is_listed = true;
             // Nobody waits for streams that no holder has listed; what came of them has its place in time.
@@ -189,5 +212,50 @@ impl History {
     pub(crate) fn portion(&self) -> u64 {
         let length = (self.bytes + 1_024 * 64) / (self.records + 64) + HISTORY_BESIDE_BYTES;
         (HISTORY_BYTES / self.merge.lanes().max(1) as u64 / length / 2).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(n: u16) -> Endpoint {
+        Endpoint::parse(&format!("tcp://h:{n}")).expect("an endpoint")
+    }
+
+    #[test]
+    fn who_still_lists_is_waited_for_and_who_is_silent_is_not() {
+        let services = [&[holder(1)][..], &[holder(2), holder(3)]];
+        let mut history = History::new(Order::Time, 0);
+        let mut now = 0;
+        for _ in 0..5 {
+            now += LISTING_MS - 1;
+            history.holder_lists(&holder(1), false, now);
+            history.look_whether_listed(&services, now);
+            assert!(!history.is_listed(), "there are more of them");
+        }
+        history.holder_lists(&holder(1), true, now);
+        // It begins again after a while, as everybody does: that is no news.
+        history.holder_lists(&holder(1), false, now + LISTING_MS - 1);
+        history.look_whether_listed(&services, now + LISTING_MS - 1);
+        assert!(!history.is_listed());
+        history.look_whether_listed(&services, now + LISTING_MS);
+        assert!(history.is_listed(), "the others say nothing");
+        history.holder_lists(&holder(2), true, now + LISTING_MS);
+        assert!(history.has_listed(&holder(1)) && !history.has_listed(&holder(2)), "too late");
+    }
+
+    #[test]
+    fn who_lists_without_end_is_not_waited_for_without_end() {
+        let services = [&[holder(1)][..]];
+        let mut history = History::new(Order::Time, 0);
+        let mut now = 0;
+        while !history.is_listed() {
+            now += 1_000;
+            assert!(now <= LISTING_MS_MAX);
+            history.holder_lists(&holder(1), false, now);
+            history.look_whether_listed(&services, now);
+        }
+        assert_eq!(now, LISTING_MS_MAX);
     }
 }

@@ -76,7 +76,9 @@ pub const HISTORY_BYTES: u64 = 48 << 20;
 pub const HISTORY_BESIDE_BYTES: u64 = 768;
 /// How long, in milliseconds, holders are waited for that do not say which streams they have.
 pub const LISTING_MS: u64 = 5_000;
-/// The same where another holder of the same service has said so.
+/// How long, in milliseconds, holders are waited for that say it in parts, and have not come to an end.
+pub const LISTING_MS_MAX: u64 = 60_000;
+/// As [`LISTING_MS`], where another holder of the same service has said so.
 pub const LISTING_SIBLINGS_MS: u64 = 1_000;
 /// Longest record that a reader keeps of each stream, to show it to a publisher that was set back.
 pub const PROOF_BYTES_MAX: usize = 4_096;

@@ -222,7 +222,9 @@ impl Stream {
     /// publisher may go on elsewhere.
     pub(crate) fn look(&mut self, now: u64, sink: &mut Sink) {
         let silent = now.saturating_sub(self.last_seen) >= SILENT_MS;
-        let due = self.looked.is_none_or(|at| now.saturating_sub(at) >= LOOK_AGAIN_MS);
+        // What came since it was looked the last time is a new silence.
+        let since = |at| at < self.last_seen || now.saturating_sub(at) >= LOOK_AGAIN_MS;
+        let due = self.looked.is_none_or(since);
         if self.repairable && self.current.is_some() && silent && due {
             self.ask_head(now, sink);
         }

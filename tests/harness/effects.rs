@@ -31,9 +31,8 @@ pub struct Done {
     pub is_handled: bool,
     /// The highest number of a try that failed.
     pub failed: u32,
-    /// Its last answers are in the store, as the consumer has said: for the message in its place, and for one that
-    /// was refused and came late. A kill between the note of the refusal and the cursor leaves both ways open.
-    settled: [Option<Answer>; 2],
+    /// The last answer to the message in its place is in the store, as the consumer has said.
+    settled: Option<Answer>,
     /// It failed, and the consumer was killed when that was perhaps in the store and its cursor was not: it may come
     /// in its place and for another try, both.
     is_split: bool,
@@ -131,8 +130,10 @@ impl Effects {
             }
             "flushed" => {
                 for ((position, is_late), answer) in std::mem::take(&mut self.unsettled) {
-                    self.all.entry(position).or_default().settled[usize::from(is_late)] =
-                        Some(answer);
+                    let done = self.all.entry(position).or_default();
+                    if !is_late {
+                        done.settled = Some(answer);
+                    }
                 }
             }
             line if line.starts_with("wrong ") => return Err("that may not be".into()),
@@ -147,7 +148,9 @@ impl Effects {
             return Err("the body is another one".into());
         }
         let Line { position, attempt, is_late, .. } = line;
-        let is_split = self.all.get(&position).is_some_and(|done| done.is_split);
+        // A kill between the note of a refusal and the cursor leaves two ways open: it comes late, and in its place,
+        // where it may be refused and noted once more.
+        let is_split = is_late || self.all.get(&position).is_some_and(|done| done.is_split);
         if !self.came.insert(((position.clone(), is_late), attempt)) && !is_split {
             return Err("handed out twice in one life".into());
         }
@@ -156,7 +159,7 @@ impl Effects {
         }
         self.lates += u64::from(is_late);
         let done = self.all.entry(position.clone()).or_default();
-        match done.settled[usize::from(is_late)].filter(|_| !is_split) {
+        match done.settled.filter(|_| !is_split) {
             Some(Answer::Handled) => return Err("it was handled, and that was in the store".into()),
             Some(Answer::Failed(before)) if attempt <= before => {
                 return Err(format!("try {before} failed, and that was in the store"));

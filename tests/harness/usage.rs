@@ -1,6 +1,7 @@
 //! What a process uses, as Linux tells it.
 
 use std::fs;
+use std::time::Duration;
 
 use super::Program;
 
@@ -44,5 +45,30 @@ pub fn most_descriptors() -> Option<u64> {
     match line.split_whitespace().nth(1)? {
         "unlimited" => Some(u64::MAX),
         most => most.parse().ok(),
+    }
+}
+
+/// What one process used over time.
+#[derive(Debug, Default)]
+pub struct Watched {
+    samples: Vec<(Duration, Usage)>,
+}
+
+impl Watched {
+    /// Looks at it, so long after the beginning.
+    pub fn look(&mut self, program: &Program, at: Duration) {
+        self.samples.extend(Usage::of(program).map(|usage| (at, usage)));
+    }
+
+    /// The most memory in KiB, and the most descriptors, of the second third of the time and of the last one. The
+    /// first third is for warming up. Nothing where the system does not tell.
+    pub fn thirds(&self) -> Option<[(u64, u64); 2]> {
+        let end = self.samples.last()?.0;
+        let most = |from: Duration, to: Duration| {
+            let within = self.samples.iter().filter(|(at, _)| *at > from && *at <= to);
+            let used = within.map(|(_, usage)| (usage.memory_kb, usage.descriptors));
+            used.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+        };
+        Some([most(end / 3, end * 2 / 3)?, most(end * 2 / 3, end)?])
     }
 }

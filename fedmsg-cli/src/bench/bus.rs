@@ -19,7 +19,12 @@ pub(super) struct Bus {
     pub(super) identities: Vec<String>,
     /// Where each publishes, and answers for what it keeps.
     addresses: Vec<[String; 2]>,
+    /// Where the relay takes messages; empty without one.
+    submit: String,
 }
+
+/// The relay of a bus that has one.
+const RELAY: &str = "relay.bench";
 
 impl Bus {
     /// A bus of so many publishers, which keep nothing.
@@ -32,6 +37,42 @@ impl Bus {
     pub(super) fn kept(publishers: usize, place: &Path) -> Result<Bus, Error> {
         let folder = tempfile::Builder::new().prefix("bus-").tempdir_in(place)?;
         Bus::of(folder, publishers, "[journal]\nkeep_bytes = 1_099_511_627_776\n", true)
+    }
+
+    /// A bus of so many publishers without an endpoint, behind a relay whose log is in this folder.
+    pub(super) fn relayed(publishers: usize, place: &Path) -> Result<Bus, Error> {
+        Bus::with_relay(publishers, 0, "", place)
+    }
+
+    /// The same with one more publisher, the last one, which everybody can connect to; none of them keeps anything.
+    pub(super) fn both_ways(place: &Path) -> Result<Bus, Error> {
+        Bus::with_relay(1, 1, "level = \"memory\"\n", place)
+    }
+
+    fn with_relay(
+        behind: usize,
+        direct: usize,
+        publisher: &str,
+        place: &Path,
+    ) -> Result<Bus, Error> {
+        let folder = tempfile::Builder::new().prefix("bus-").tempdir_in(place)?;
+        let mut taken = free_addresses(3)?;
+        let submit = taken.remove(2);
+        let sections = format!(
+            "[publisher]\nrelays = [\"{RELAY}\"]\n{publisher}\n[endpoints.\"{RELAY}\"]\npublish = \"{}\"\nreplay = \"{}\"\nsubmit = \"{submit}\"\ncarries = [\"{{prefix}}.{{env}}.>\"]\n",
+            taken[0], taken[1],
+        );
+        let mut bus = Bus::of(folder, direct, &sections, false)?;
+        let mut names: Vec<String> = (0..behind).map(|at| format!("bench.b{at}")).collect();
+        for name in names.iter().map(String::as_str).chain([RELAY]) {
+            let identity = Identity::parse(name).map_err(Error::other)?;
+            let config = bus.config_dir();
+            create_key(&config.join("private"), &config.join("keys.d"), &identity)
+                .map_err(Error::other)?;
+        }
+        names.append(&mut bus.identities);
+        (bus.identities, bus.submit) = (names, submit);
+        Ok(bus)
     }
 
     fn of(folder: TempDir, publishers: usize, sections: &str, answers: bool) -> Result<Bus, Error> {
@@ -62,7 +103,7 @@ impl Bus {
         let rule = "[[publish]]\nservice = \"*\"\ntopics = [\"{prefix}.{env}.{service}.>\"]\n";
         fs::write(config.join("policy.d/10-own.toml"), rule)?;
         let addresses = addresses.into_iter().zip(replay).map(<[String; 2]>::from).collect();
-        Ok(Bus { folder, identities, addresses })
+        Ok(Bus { folder, identities, addresses, submit: String::new() })
     }
 
     /// Where a publisher publishes, and answers for what it keeps.
@@ -92,6 +133,16 @@ impl Bus {
     pub(super) fn journal(&self, publisher: usize) -> PathBuf {
         let identity = &self.identities[publisher];
         self.folder.path().join(format!("state/streams/{identity}/0/journal"))
+    }
+
+    /// Where the relay takes messages.
+    pub(super) fn submit(&self) -> &str {
+        &self.submit
+    }
+
+    /// Where the relay stores what it takes.
+    pub(super) fn relay_log(&self) -> PathBuf {
+        self.folder.path().join(format!("state/relay/{RELAY}/0"))
     }
 
     /// The folder for `--config-dir`.

@@ -17,6 +17,7 @@ use super::children::Running;
 use super::local;
 use super::past;
 use super::place::Place;
+use super::relays;
 use super::repair;
 use super::replay;
 use super::roles::{Load, Role};
@@ -60,6 +61,10 @@ pub(super) fn measure(
         Which::Past => Ok(vec![past::measure(&Place::new(options, common)?, messages, size)?]),
         Which::Replay => Ok(vec![replay::measure(&Place::new(options, common)?, messages, size)?]),
         Which::Repair => repair::measure(&Place::new(options, common)?, messages, size),
+        Which::Put => Ok(vec![relays::put(&Place::new(options, common)?, messages, size)?]),
+        Which::Hop => Ok(vec![relays::hop(&Place::new(options, common)?, messages, size)?]),
+        Which::Carried => relays::carried(&Place::new(options, common)?, messages),
+        Which::Command => Ok(vec![relays::command(&Place::new(options, common)?)?]),
         Which::All => unreachable_all(),
     }
 }

@@ -185,7 +185,7 @@ fn figure(
 }
 
 /// The disk alone: plain appends to a file beside the journal.
-struct Bare {
+pub(super) struct Bare {
     path: PathBuf,
     file: File,
     at: u64,
@@ -195,7 +195,7 @@ struct Bare {
 
 impl Bare {
     /// Writes what the first segment of this journal has, to a file in this folder.
-    fn like(journal: &Path, folder: &Path) -> Result<Bare, Error> {
+    pub(super) fn like(journal: &Path, folder: &Path) -> Result<Bare, Error> {
         let names = fs::read_dir(journal)?.collect::<Result<Vec<_>, _>>()?;
         let mut paths = names.iter().map(fs::DirEntry::path);
         let segment = paths.find(|path| path.extension().is_some_and(|end| end == "seg"));
@@ -206,7 +206,7 @@ impl Bare {
     }
 
     /// Writes so many bytes in so many equal parts, each with a sync; the time of the writes and syncs alone.
-    fn write(&mut self, bytes: u64, parts: u64) -> Result<Duration, Error> {
+    pub(super) fn write(&mut self, bytes: u64, parts: u64) -> Result<Duration, Error> {
         let mut took = Duration::ZERO;
         for part in 0..parts {
             let until = |part| bytes * part / parts;

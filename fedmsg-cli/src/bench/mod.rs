@@ -8,6 +8,7 @@ mod local;
 mod past;
 mod place;
 mod progress;
+mod relays;
 mod repair;
 mod replay;
 mod roles;
@@ -74,6 +75,14 @@ enum Which {
     /// Time until everything is back after the path was cut: for a twentieth of the messages, and for the last one
     /// of a stream
     Repair,
+    /// What a relay stores of 100 producers, against the disk alone
+    Put,
+    /// From a producer through a relay to a subscriber, against a publisher that is connected to
+    Hop,
+    /// Memory of a relay that carries a twentieth as many streams as messages: 10,000
+    Carried,
+    /// `fedmsg publish` until a relay has stored it, as a process, against a shell that syncs a line
+    Command,
     /// All of these
     All,
 }

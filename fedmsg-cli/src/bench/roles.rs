@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::holding;
+use super::relays;
 use super::repair;
 use super::tally::Tally;
 
@@ -25,6 +26,7 @@ pub(super) enum Role {
     Hold { identities: Vec<String>, messages: u64, size: usize },
     CatchUp { messages: u64 },
     Told { identity: String, size: usize },
+    ToldWithout { identity: String, size: usize },
     BareHold { address: String, topic: usize, envelope: usize },
     BareCatchUp { address: String, messages: u64 },
 }
@@ -80,6 +82,7 @@ pub(super) fn play(role: Role, common: &CommonOptions) -> Result<(), Error> {
         }
         Role::CatchUp { messages } => holding::catch_up(messages, common),
         Role::Told { identity, size } => repair::publish_as_told(&identity, size, common),
+        Role::ToldWithout { identity, size } => relays::publish_as_told(&identity, size, common),
         Role::BareHold { address, topic, envelope } => {
             holding::bare_hold(&address, topic, envelope)
         }

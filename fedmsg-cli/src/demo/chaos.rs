@@ -1,6 +1,6 @@
-//! `fedmsg demo --chaos`: the publisher and the tail are killed at random (SIGKILL) and started again. What got a
-//! receipt is counted, and so is what a tail shows that reads the past whenever it starts: the counts have to
-//! agree.
+//! `fedmsg demo --chaos`: two publishers, one on a socket of its own and one behind a relay, the relay and the tail
+//! are killed at random (SIGKILL) and started again. What got a receipt is counted, and so is what a tail shows that
+//! reads the past whenever it starts: the counts have to agree.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -43,50 +43,96 @@ struct Chaos<'a> {
     bus: &'a Bus,
     options: &'a Options,
     rng: Rng,
-    found: Vec<Found>,
     /// Since when the tail is to show everything.
     since: String,
-    publisher: Child,
+    relay: Child,
+    services: [Service; 2],
     tail: Child,
-    /// How many messages have a receipt; the next one has this number.
-    published: u64,
-    publishers_killed: u64,
+    relays_killed: u64,
     tails_killed: u64,
     /// What the tails have shown: positions in streams, and what stands there.
     positions: HashSet<String>,
     identifiers: HashSet<String>,
 }
 
+/// A service that publishes what it is told.
+struct Service {
+    name: &'static str,
+    found: Vec<Found>,
+    process: Child,
+    /// How many messages have a receipt; the next one has this number.
+    published: u64,
+    killed: u64,
+}
+
+impl Service {
+    fn start(
+        name: &'static str,
+        role: Role,
+        bus: &Bus,
+        options: &Options,
+    ) -> Result<Service, Error> {
+        let (found, process) = (found(role, options)?, start_publisher(name, bus, options)?);
+        Ok(Service { name, found, process, published: 0, killed: 0 })
+    }
+
+    /// Has the next message published. It has the same name however often it is told.
+    fn tell(&mut self) -> Result<(), Error> {
+        let at = self.published as usize % self.found.len();
+        let order = Order { msg_id: self.msg_id(), found: self.found[at].clone() };
+        self.process.say(&json!(order).to_string())
+    }
+
+    fn wait_for_receipt(&mut self) -> Result<(), Error> {
+        let receipt = json!({"published": self.msg_id()}).to_string();
+        self.process.wait_for_line(Lines::Stdout, "publish", |line| line == receipt)?;
+        self.published += 1;
+        Ok(())
+    }
+
+    fn msg_id(&self) -> String {
+        format!("chaos-{}-{}", self.name, self.published)
+    }
+}
+
 impl<'a> Chaos<'a> {
     fn new(bus: &'a Bus, options: &'a Options, seed: u64) -> Result<Chaos<'a>, Error> {
         let since = Timestamp::from(SystemTime::now()).to_string();
+        let relay = start_relay(bus)?;
+        let direct = Service::start(bus.direct_name(), bus.direct_role(), bus, options)?;
+        let relayed = Service::start("fs.demo", Role::Files, bus, options)?;
         Ok(Chaos {
             bus,
             options,
             rng: Rng::with_seed(seed),
-            found: found(bus.direct_role(), options)?,
-            publisher: start_publisher(bus, options)?,
+            relay,
+            services: [direct, relayed],
             tail: start_tail(bus, &since)?,
             since,
-            published: 0,
-            publishers_killed: 0,
+            relays_killed: 0,
             tails_killed: 0,
             positions: HashSet::new(),
             identifiers: HashSet::new(),
         })
     }
 
-    /// A few messages, and then somebody dies.
+    /// A few messages of each, and then somebody dies.
     fn round(&mut self) -> Result<(), Error> {
         for _ in 0..self.rng.u64(1..=CALM_MAX) {
-            self.tell()?;
-            self.wait_for_receipt()?;
+            for service in &mut self.services {
+                service.tell()?;
+                service.wait_for_receipt()?;
+            }
         }
-        match self.rng.u8(..3) {
-            0 => self.kill_publisher()?,
-            1 => self.kill_tail()?,
+        match self.rng.u8(..5) {
+            0 => self.kill_publisher(0)?,
+            1 => self.kill_publisher(1)?,
+            2 => self.kill_relay()?,
+            3 => self.kill_tail()?,
             _ => {
-                self.kill_publisher()?;
+                self.kill_publisher(0)?;
+                self.kill_publisher(1)?;
+                self.kill_relay()?;
                 self.kill_tail()?;
             }
         }
@@ -94,42 +140,51 @@ impl<'a> Chaos<'a> {
         Ok(())
     }
 
-    /// Has the next message published. It has the same name however often it is told.
-    fn tell(&mut self) -> Result<(), Error> {
-        let at = self.published as usize % self.found.len();
-        let msg_id = format!("chaos-{}", self.published);
-        let order = Order { msg_id, found: self.found[at].clone() };
-        self.publisher.say(&json!(order).to_string())
+    /// How many messages have a receipt.
+    fn published(&self) -> u64 {
+        self.services.iter().map(|service| service.published).sum()
     }
 
-    fn wait_for_receipt(&mut self) -> Result<(), Error> {
-        let receipt = json!({"published": format!("chaos-{}", self.published)}).to_string();
-        self.publisher.wait_for_line(Lines::Stdout, "publish", |line| line == receipt)?;
-        self.published += 1;
+    /// Kills a publisher while it is publishing, and has the next one publish the same again.
+    fn kill_publisher(&mut self, at: usize) -> Result<(), Error> {
+        let hurry = HURRY.mul_f64(self.rng.f64());
+        let service = &mut self.services[at];
+        service.tell()?;
+        // What it says until then counts: it has promised.
+        let is_published = service.process.next_line(hurry).is_some();
+        service.published += u64::from(is_published);
+        service.process.kill()?;
+        service.process = start_publisher(service.name, self.bus, self.options)?;
+        service.killed += 1;
+        if !is_published {
+            service.tell()?;
+            service.wait_for_receipt()?;
+        }
+        tell_kill(self.services[at].name, self.published());
         Ok(())
     }
 
-    /// Kills the publisher while it is publishing, and has the next one publish the same again.
-    fn kill_publisher(&mut self) -> Result<(), Error> {
-        self.tell()?;
+    /// Kills the relay while something is on its way to it.
+    fn kill_relay(&mut self) -> Result<(), Error> {
         let hurry = HURRY.mul_f64(self.rng.f64());
-        // What it says until then counts: it has promised.
-        let is_published = self.publisher.next_line(hurry).is_some();
-        self.published += u64::from(is_published);
-        self.publisher.kill()?;
-        self.publisher = start_publisher(self.bus, self.options)?;
-        self.publishers_killed += 1;
-        tell_kill(self.bus.direct_name(), self.published);
+        let relayed = &mut self.services[1];
+        relayed.tell()?;
+        let is_published = relayed.process.next_line(hurry).is_some();
+        relayed.published += u64::from(is_published);
+        self.relay.kill()?;
+        self.relay = start_relay(self.bus)?;
+        self.relays_killed += 1;
         if !is_published {
-            self.tell()?;
-            self.wait_for_receipt()?;
+            self.services[1].wait_for_receipt()?;
         }
+        tell_kill("the relay", self.published());
         Ok(())
     }
 
     /// Kills the tail when it has shown some of it all; the next one shows everything again.
     fn kill_tail(&mut self) -> Result<(), Error> {
-        let enough = self.rng.u64(..=self.published);
+        let published = self.published();
+        let enough = self.rng.u64(..=published);
         let deadline = Instant::now() + PATIENCE;
         while (self.positions.len() as u64) < enough && Instant::now() < deadline {
             self.next_shown(deadline);
@@ -137,7 +192,7 @@ impl<'a> Chaos<'a> {
         self.tail.kill()?;
         self.tail = start_tail(self.bus, &self.since)?;
         self.tails_killed += 1;
-        tell_kill("the tail", self.published);
+        tell_kill("the tail", published);
         Ok(())
     }
 
@@ -172,26 +227,34 @@ impl<'a> Chaos<'a> {
     /// Waits for what is still to come, and compares.
     fn end(mut self, seed: u64) -> Result<Code, Error> {
         let deadline = Instant::now() + PATIENCE;
-        while (self.positions.len() as u64) < self.published && self.next_shown(deadline) {}
+        let published = self.published();
+        while (self.positions.len() as u64) < published && self.next_shown(deadline) {}
         self.tail.terminate();
         let is_summary = |line: &str| line.starts_with("{\"received\"");
         let summary = self.tail.wait_for_line(Lines::Stderr, "sum up", is_summary)?;
         let summary: Value = serde_json::from_str(&summary).unwrap_or_default();
         self.show();
         let count = |name: &str| summary[name].as_u64().unwrap_or(u64::MAX);
-        let published = self.published;
         let (positions, identifiers) = (self.positions.len() as u64, self.identifiers.len() as u64);
         let agree = [positions, identifiers, count("received"), count("verified")]
             .iter()
             .all(|count| *count == published && published > 0)
             && count("rejected") == 0
             && count("lost") == 0;
+        let [direct, relayed] = &self.services;
         eprintln!(
-            "\npublished {published}  (by {}, killed {} times; each has a receipt)\n\
+            "\npublished {published}  ({} by {} on its own socket, killed {} times; {} by {} through the relay, \
+             killed {} times; each has a receipt)\n\
+             relay     killed {} times\n\
              received  {positions}  (by a tail, killed {} times; the last one read all of them again: {})\n\
              verified  {}\nrejected  {}\nlost      {}\n{}\nthe same choices again: fedmsg demo --chaos --seed {seed} --rounds {}",
-            self.bus.direct_name(),
-            self.publishers_killed,
+            direct.published,
+            direct.name,
+            direct.killed,
+            relayed.published,
+            relayed.name,
+            relayed.killed,
+            self.relays_killed,
             self.tails_killed,
             count("received"),
             count("verified"),
@@ -204,8 +267,13 @@ impl<'a> Chaos<'a> {
     }
 }
 
-fn start_publisher(bus: &Bus, options: &Options) -> Result<Child, Error> {
-    let name = bus.direct_name();
+fn start_relay(bus: &Bus) -> Result<Child, Error> {
+    let mut relay = Child::start("relay", bus.command(&["relay", "--log-format", "json"]))?;
+    relay.wait_for_line(Lines::Stderr, "be ready", |line| line.contains("ready"))?;
+    Ok(relay)
+}
+
+fn start_publisher(name: &str, bus: &Bus, options: &Options) -> Result<Child, Error> {
     let mut publisher = Child::start(name, bus.source(Role::Told, name, options))?;
     publisher.wait_for_line(Lines::Stdout, "begin", |line| line.starts_with("{\"ready\""))?;
     Ok(publisher)

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 200)]
     limit: usize,
 
-    /// Kill the publisher and the tail at random (-9), start them again, and see that nothing is lost
+    /// Kill publishers, relay and tail at random (-9), start them again, and see that nothing is lost
     #[arg(long)]
     chaos: bool,
 

@@ -267,7 +267,9 @@ impl Reader {
         let known = self.views.iter().position(|view| view.name == segment.name);
         let known = known.map(|known| self.views.remove(known));
         let mut view = match known {
-            Some(view) if limit != NO_LIMIT || !view.is_replaced(disk, folder)? => view,
+            // One that was looked at to its end is what it was; another one may have its name by now, also when a
+            // segment behind it is there already.
+            Some(view) if view.is_complete() || !view.is_replaced(disk, folder)? => view,
             _ => View::open(disk, folder, segment, limit)?,
         };
         let durable = self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch);

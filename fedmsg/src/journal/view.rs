@@ -63,6 +63,11 @@ impl View {
         Ok(view)
     }
 
+    /// Whether it was looked at up to where it ends for good.
+    pub(super) fn is_complete(&self) -> bool {
+        self.limit != NO_LIMIT
+    }
+
     /// Whether the name belongs to another file by now: an append that failed behind the name's being
     /// given was repeated.
     pub(super) fn is_replaced(&self, disk: &dyn Disk, folder: &Path) -> io::Result<bool> {

@@ -297,7 +297,14 @@ impl Journal {
         let path = self.folder.join(name.file());
         let new = self.folder.join(name.file() + NEW);
         let written = (|| {
-            let file = self.disk.create(&new)?;
+            let file = self.disk.create(&new).or_else(|error| match error.kind() {
+                // What an attempt left that could not even be removed: nobody else makes files here.
+                io::ErrorKind::AlreadyExists => {
+                    self.disk.remove(&new)?;
+                    self.disk.create(&new)
+                }
+                _ => Err(error),
+            })?;
             write_all(&*file, 0, bytes).map_err(|(_, error)| error)?;
             let took = sync(&*file)?;
             Ok((file, took))

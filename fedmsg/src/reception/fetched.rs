@@ -66,8 +66,8 @@ impl Reception {
                         self.sequencer.begin(&spot.stream, now);
                     }
                 }
-                if complete && let Some(history) = &mut self.history {
-                    history.holder_listed(&holder);
+                if let Some(history) = &mut self.history {
+                    history.holder_lists(&holder, complete, now);
                 }
                 if complete && !self.listed.contains(&holder) {
                     self.listed.push(holder);

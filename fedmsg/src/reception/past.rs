@@ -46,10 +46,11 @@ impl Reception {
     fn end_history(&mut self, now: u64) {
         let Some(history) = self.history.take() else { return };
         let silent = |entry: &&EndpointEntry| {
-            !entry.replay.is_empty() && !entry.replay.iter().any(|h| self.listed.contains(h))
+            !entry.replay.is_empty() && !entry.replay.iter().any(|h| history.has_listed(h))
         };
         let unreachable = self.followed.entries().filter(silent).map(|e| e.identity.clone());
-        let caught_up = CaughtUp::new(history.outcome(), unreachable.collect());
+        let unreachable = unreachable.collect();
+        let caught_up = CaughtUp::new(history.outcome(), unreachable);
         self.events.push(Event::CaughtUp(caught_up));
         self.repair.set_portion(GET_MESSAGES_MAX);
         self.repair.resume_all(now);

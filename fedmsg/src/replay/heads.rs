@@ -1,6 +1,6 @@
 //! How far every journal of a state folder is, for who asks what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub(super) struct Heads {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     known: BTreeMap<StreamName, Head>,
+    /// Streams that were listed and not looked at since then.
+    left: VecDeque<StreamName>,
     look_at: u64,
     /// The last look was at all that changed.
     knows_all: bool,
@@ -38,7 +40,8 @@ struct Head {
 
 impl Heads {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Heads {
-        Heads { disk, folder, known: BTreeMap::new(), look_at: 0, knows_all: false }
+        let (known, left) = (BTreeMap::new(), VecDeque::new());
+        Heads { disk, folder, known, left, look_at: 0, knows_all: false }
     }
 
     /// All streams, and how far each one was when it was last looked at; `newest` looks.
@@ -68,28 +71,35 @@ impl Heads {
         self.knows_all
     }
 
-    /// Looks at what changed, up to a bound; says whether that was all.
+    /// Looks at what changed, up to a bound; says whether that was all. The next look goes on where this one ended.
     fn look_again(&mut self, mut newest: impl FnMut(&StreamName) -> Looked) -> bool {
-        let streams = self.list();
-        let mut before = std::mem::take(&mut self.known);
+        if self.left.is_empty() {
+            let streams: BTreeSet<_> = self.list().into_iter().collect();
+            self.known.retain(|stream, _| streams.contains(stream));
+            self.left.extend(streams);
+        }
         let mut looks = 0;
-        for stream in streams {
-            let known = before.remove(&stream);
+        while let Some(stream) = self.left.pop_front() {
             let slot = self.folder.join(stream.identity().as_str()).join(stream.slot().to_string());
-            let Ok(sight) = sight(&*self.disk, &slot.join("journal")) else { continue };
-            let changed = known.as_ref().is_none_or(|head| head.sight != sight);
-            if !changed || looks >= SHELF_LOOKS_MAX {
-                looks += usize::from(changed);
-                self.known.extend(known.map(|head| (stream, head)));
+            let Ok(sight) = sight(&*self.disk, &slot.join("journal")) else {
+                self.known.remove(&stream);
+                continue;
+            };
+            if self.known.get(&stream).is_some_and(|head| head.sight == sight) {
                 continue;
             }
-            looks += 1;
-            // What cannot be read now is looked at again.
-            if let Some(newest) = newest(&stream) {
-                self.known.insert(stream, Head { sight, newest });
+            if looks == SHELF_LOOKS_MAX {
+                self.left.push_front(stream);
+                return false;
             }
+            looks += 1;
+            match newest(&stream) {
+                Some(newest) => self.known.insert(stream, Head { sight, newest }),
+                // What cannot be read now is looked at again.
+                None => self.known.remove(&stream),
+            };
         }
-        looks <= SHELF_LOOKS_MAX
+        true
     }
 
     /// The streams whose folders are there. What has another name than a stream is none.
@@ -147,5 +157,29 @@ mod tests {
         assert_eq!(spots.iter().map(|spot| (spot.epoch, spot.i)).collect::<Vec<_>>(), [end]);
         let known = heads.look(|| 20_000, |_| unreachable!("nothing has changed"));
         assert_eq!(known, spots);
+    }
+
+    #[test]
+    fn thousands_are_looked_at_little_by_little_and_each_once() {
+        let disk = MemoryDisk::new();
+        let count = 3 * SHELF_LOOKS_MAX + 1;
+        for n in 0..count {
+            let path = format!("/state/streams/a.b/{n}/journal/x.seg");
+            disk.set_content(Path::new(&path), b"something".to_vec());
+        }
+        let mut heads = Heads::new(Arc::new(disk), "/state/streams".into());
+        let end = (Epoch::new(uuid::Uuid::from_u128(1)), 7);
+        let mut seen = BTreeSet::new();
+        for looks in 1..=4 {
+            let spots = heads.look(
+                || 0,
+                |stream| {
+                    assert!(seen.insert(stream.clone()), "{stream} again");
+                    Some(Some(end))
+                },
+            );
+            assert_eq!(spots.len(), count.min(looks * SHELF_LOOKS_MAX));
+            assert_eq!(heads.knows_all(), looks == 4);
+        }
     }
 }

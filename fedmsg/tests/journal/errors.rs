@@ -1,9 +1,11 @@
 //! Every call of a story fails, in every way, once and for ever.
 
-use fedmsg::journal::{Continuity, JournalError};
+use std::sync::Arc;
+
+use fedmsg::journal::{Continuity, JournalError, Reader};
 use fedmsg::testing::{DiskFault, FaultKind, MemoryDisk};
 
-use crate::story::{Writer, at, epoch, numbered, sealed, settings, verify};
+use crate::story::{Writer, at, epoch, folder, numbered, read_all, sealed, settings, verify};
 
 const BATCHES: [&[u64]; 3] = [&[1, 3, 9, 4], &[20, 2, 11], &[5, 5, 40]];
 
@@ -134,6 +136,32 @@ fn a_failed_write_goes_on_in_a_new_segment_at_once() {
     writer.live(&[2], false).expect("lives");
     assert_eq!(writer.went_on, 1);
     verify(&disk, &writer.acknowledged);
+}
+
+/// A segment whose beginning failed leaves a file, and the next one has its name: who has looked into the first sees
+/// the second, also when there is a third by then.
+#[test]
+fn a_reader_is_not_left_with_a_file_whose_name_another_one_has() {
+    let mut failed = 0;
+    for call in 0..8 {
+        let disk = MemoryDisk::new();
+        let mut writer = Writer::new(disk.clone());
+        // The segment is full: the next append begins another one.
+        let mut journal = writer.live(&[40], false).expect("lives");
+        let mut reader = Reader::with_mark(Arc::new(disk.clone()), folder(), journal.mark());
+        let fault = DiskFault { call: disk.calls() + call, kind: FaultKind::Io, for_ever: true };
+        disk.fail(Some(fault));
+        let is_failed = writer.append(&mut journal, 2).is_err();
+        disk.fail(None);
+        failed += u64::from(is_failed);
+        assert_eq!(read_all(&mut reader, 1).len(), if is_failed { 41 } else { 43 });
+        for size in [2, 3, 40, 40] {
+            writer.append(&mut journal, size).expect("appends");
+        }
+        let there = read_all(&mut reader, 1);
+        assert_eq!(there.last(), writer.acknowledged.0.get(&1), "call {call}");
+    }
+    assert!(failed > 3, "it failed {failed} times");
 }
 
 #[test]
