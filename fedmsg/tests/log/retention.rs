@@ -145,3 +145,37 @@ fn a_reader_beside_retention_gets_what_is_right_or_is_told_that_it_is_gone() {
     assert!(log.metrics(at(0)).trimmed_segments > 5);
     assert_eq!(log.metrics(at(0)).damage, 0);
 }
+
+#[test]
+fn a_genesis_record_that_could_not_be_read_once_is_read_before_it_is_given_up() {
+    let kind = FaultKind::Io;
+    let (mut opened, mut call) = (0, 0);
+    loop {
+        let disk = MemoryDisk::new();
+        let mut relay = Relay::new(disk.clone());
+        relay.settings = Settings { keep_bytes: 9_000, ..settings() };
+        let mut log = relay.live(&[6, 6, 6, 6]).expect("lives");
+        drop(log);
+        let first = disk.calls();
+        disk.fail(Some(DiskFault { call: first + call, kind, for_ever: false }));
+        let Ok(found) = relay.open() else {
+            call += 1;
+            continue;
+        };
+        log = found;
+        let calls = disk.calls() - first;
+        disk.fail(None);
+        relay.append(&mut log, 12).expect("appends");
+        relay.append(&mut log, 12).expect("appends");
+        relay.trimmable = relay.acknowledged.len();
+        assert!(log.retain(at(0)).expect("trims").segments > 2);
+        relay.verify(&log);
+        drop(log);
+        relay.verify_on_disk();
+        (opened, call) = (opened + 1, call + 1);
+        if call >= calls {
+            break;
+        }
+    }
+    assert!(opened > 10, "{opened} of {call} opens went on all the same");
+}
