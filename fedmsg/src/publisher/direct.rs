@@ -4,13 +4,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::PublishError;
+use super::callers::{Callers, degraded};
 use super::core::{Core, Outside, Reaction};
 use super::opening::random_bytes;
 use super::past::Past;
 use super::serving::Serving;
 use super::slot::SlotLock;
-use super::writer::{Outgoing, Retry, Writer};
-use super::{Answer, PublishError};
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::envelope::Wire;
 use crate::journal::{JournalError, JournalMetrics};
@@ -140,14 +141,9 @@ impl Direct {
     fn publish(&mut self) {
         let most = if self.core.is_kept() { JOURNAL_BATCH_RECORDS_MAX } else { TREE_LEAVES_MAX };
         let (outgoing, retries) = self.writer.seal_due(most);
-        let (mut records, mut waiting) = (Vec::new(), Vec::new());
-        for Outgoing { sealed, msg_id, answer } in outgoing {
-            waiting.push((sealed.i, msg_id, answer));
-            records.push(sealed);
-        }
+        let (records, callers) = Callers::of(&self.writer, outgoing, retries);
         let (wall, now) = (Clock::wall(), self.writer.clock.millis());
-        let (writer, outlet) = (&self.writer, &mut *self.outlet);
-        let mut everybody = Everybody { outlet, writer, waiting, retries };
+        let mut everybody = Everybody { outlet: &mut *self.outlet, callers };
         if records.is_empty() {
             everybody.answer(Ok(()));
         } else {
@@ -173,9 +169,8 @@ impl Direct {
     }
 
     fn show_owed(&mut self, now: u64) -> Option<Result<(), JournalError>> {
-        let (writer, outlet) = (&self.writer, &mut *self.outlet);
-        let (waiting, retries) = (Vec::new(), Vec::new());
-        let mut everybody = Everybody { outlet, writer, waiting, retries };
+        let callers = Callers::nobody(&self.writer);
+        let mut everybody = Everybody { outlet: &mut *self.outlet, callers };
         self.core.recover(Clock::wall(), now, &mut everybody)
     }
 
@@ -240,39 +235,21 @@ impl Direct {
 /// Subscribers, and the callers who wait for their receipts.
 struct Everybody<'a> {
     outlet: &'a mut dyn Outlet,
-    writer: &'a Writer,
-    waiting: Vec<(u64, String, Answer)>,
-    retries: Vec<Retry>,
+    callers: Callers<'a>,
 }
 
 impl Outside for Everybody<'_> {
     fn stored(&mut self, metrics: JournalMetrics) {
-        let journal = &self.writer.shared.journal;
-        *journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics);
+        self.callers.stored(metrics);
     }
 
     fn show(&mut self, wire: &Wire) {
-        send(self.outlet, self.writer, wire);
-        self.writer.count_published(1);
+        send(self.outlet, self.callers.writer, wire);
+        self.callers.shown();
     }
 
-    /// A retry is answered like the message that it repeats, which was stored before or beside it.
     fn answer(&mut self, published: Result<(), &JournalError>) {
-        let (writer, epoch) = (self.writer, self.writer.sealer.epoch());
-        if let Err(error) = published {
-            let stream = writer.sealer.stream();
-            tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
-        }
-        let waiting = self.waiting.drain(..).map(|(i, msg_id, answer)| (epoch, i, msg_id, answer));
-        let retries = self.retries.drain(..);
-        let retries = retries.map(|retry| (retry.epoch, retry.i, retry.msg_id, retry.answer));
-        for (epoch, i, msg_id, answer) in waiting.chain(retries) {
-            let result = match published {
-                Ok(()) => Ok(writer.shared.receipt(epoch, i, msg_id, None)),
-                Err(error) => Err(PublishError::NotStored(error.to_string())),
-            };
-            writer.shared.answer(answer, result);
-        }
+        self.callers.answer(published);
     }
 }
 
@@ -286,8 +263,4 @@ fn send(outlet: &mut dyn Outlet, writer: &Writer, wire: &Wire) {
             );
         }
     }
-}
-
-fn degraded() -> PublishError {
-    PublishError::NotStored("the journal's disk has failed, and is tried again every second".into())
 }

@@ -4,6 +4,7 @@
 //! address. One without an entry, or without a free slot, publishes through relays; the calls are the same.
 
 mod build;
+mod callers;
 /// For the simulator, which does without the thread; no part of what is promised.
 #[doc(hidden)]
 pub mod core;

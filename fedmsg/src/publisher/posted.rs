@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::PublishError;
+use super::callers::{Callers, degraded};
 use super::core::{Core, Outside};
 use super::opening::random_bytes;
 use super::past::Past;
 use super::slot::SlotLock;
-use super::writer::{Outgoing, Retry, Writer};
-use super::{Answer, PublishError};
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::delivered::{Point, Refusal};
 use crate::delivery::Outcome;
@@ -181,17 +182,12 @@ impl Posted {
             return self.writer.refuse_waiting(&PublishError::OutboxFull { stream, most });
         }
         let (outgoing, retries) = self.writer.seal_due(JOURNAL_BATCH_RECORDS_MAX);
-        let (mut records, mut waiting) = (Vec::new(), Vec::new());
-        for Outgoing { sealed, msg_id, answer } in outgoing {
-            waiting.push((sealed.i, msg_id, answer));
-            records.push(sealed);
-        }
+        let (records, mut callers) = Callers::of(&self.writer, outgoing, retries);
         let (wall, now) = (Clock::wall(), self.writer.clock.millis());
-        let mut callers = Callers { writer: &self.writer, waiting, retries };
         if records.is_empty() {
             callers.answer(Ok(()));
         } else {
-            self.core.publish(records, wall, now, &mut callers);
+            self.core.publish(records, wall, now, &mut Kept(callers));
             self.grown();
         }
     }
@@ -199,9 +195,8 @@ impl Posted {
     /// The disk failed: until it takes what it owes, whoever publishes is told.
     fn recover(&mut self) {
         let now = self.writer.clock.millis();
-        let (waiting, retries) = (Vec::new(), Vec::new());
-        let mut callers = Callers { writer: &self.writer, waiting, retries };
-        match self.core.recover(Clock::wall(), now, &mut callers) {
+        let mut nobody = Kept(Callers::nobody(&self.writer));
+        match self.core.recover(Clock::wall(), now, &mut nobody) {
             Some(Ok(())) => {
                 tracing::info!(stream = %self.writer.sealer.stream(), "the journal takes messages again");
                 self.grown();
@@ -289,43 +284,19 @@ impl Posted {
     }
 }
 
-/// Those who wait for their receipts.
-struct Callers<'a> {
-    writer: &'a Writer,
-    waiting: Vec<(u64, String, Answer)>,
-    retries: Vec<Retry>,
-}
+/// Readers are shown nothing here: relays are given what is read from the journal.
+struct Kept<'a>(Callers<'a>);
 
-impl Outside for Callers<'_> {
+impl Outside for Kept<'_> {
     fn stored(&mut self, metrics: JournalMetrics) {
-        let journal = &self.writer.shared.journal;
-        *journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics);
+        self.0.stored(metrics);
     }
 
-    /// Relays are shown what is read from the journal.
     fn show(&mut self, _: &Wire) {
-        self.writer.count_published(1);
+        self.0.shown();
     }
 
     fn answer(&mut self, published: Result<(), &JournalError>) {
-        let (writer, epoch) = (self.writer, self.writer.sealer.epoch());
-        if let Err(error) = published {
-            let stream = writer.sealer.stream();
-            tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
-        }
-        let waiting = self.waiting.drain(..).map(|(i, msg_id, answer)| (epoch, i, msg_id, answer));
-        let retries = self.retries.drain(..);
-        let retries = retries.map(|retry| (retry.epoch, retry.i, retry.msg_id, retry.answer));
-        for (epoch, i, msg_id, answer) in waiting.chain(retries) {
-            let result = match published {
-                Ok(()) => Ok(writer.shared.receipt(epoch, i, msg_id, None)),
-                Err(error) => Err(PublishError::NotStored(error.to_string())),
-            };
-            writer.shared.answer(answer, result);
-        }
+        self.0.answer(published);
     }
-}
-
-fn degraded() -> PublishError {
-    PublishError::NotStored("the journal's disk has failed, and is tried again every second".into())
 }
