@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -125,19 +125,35 @@ fn either_of_two_relays_may_be_killed_at_any_time() {
     rounds.end(&format!("{sent} published, {sent} delivered, none twice"));
 }
 
-#[test]
-fn an_archive_has_everything_when_a_disk_is_gone() {
+/// A service, and the configuration of an archive that has a disk of its own.
+fn archive_bus() -> (Bus, PathBuf) {
     let bus = bus(&["relay.far"]);
     let entry = fs::read_to_string(bus.entry_path("relay.far")).expect("read");
     let entry = entry.replace("carries = [\"{prefix}.{env}.>\"]", "archive = true");
     fs::write(bus.entry_path("relay.far"), entry).expect("written");
-    // It has a disk of its own.
     let far = bus.copy("far");
     let text = format!("[bus]\nstate_dir = {:?}\n", bus.path("far-state"));
     bus.service_with_replay("app.one", 1);
     fs::copy(bus.entry_path("app.one"), far.join("20-app.toml")).expect("copied");
     fs::copy(bus.path("etc/keys.d/app.one.toml"), far.join("keys.d/app.one.toml")).expect("copied");
     fs::write(far.join("30.toml"), text).expect("written");
+    (bus, far)
+}
+
+/// More than the log takes with one append waits for an archive that begins.
+#[test]
+fn an_archive_takes_much_that_is_big() {
+    let (bus, far) = archive_bus();
+    let (mut app, _) = bus.process("app.one");
+    app.tell("each 24 app.n big 900000");
+    (0..24).for_each(|_| assert!(app.line().starts_with("sent ")));
+    let _archive = start(&far, "relay.far");
+    holds(&bus, 24);
+}
+
+#[test]
+fn an_archive_has_everything_when_a_disk_is_gone() {
+    let (bus, far) = archive_bus();
     let start = || start(&far, "relay.far");
     let (mut app, _) = bus.process("app.one");
     let publish = |app: &mut Program, n: u64| {

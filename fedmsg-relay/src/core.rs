@@ -27,9 +27,14 @@ const STREAMS_MAX: usize = 20_000;
 pub trait Kept {
     /// Where a stream ends.
     fn head(&self, stream: &StreamName) -> Option<Head>;
-    /// What stands at a position.
-    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored>;
+    /// What stands at a position, if anything does.
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Result<Option<Stored>, Unreadable>;
 }
+
+/// It cannot be known now what stands at a position: nothing is said about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what this relay has cannot be read now")]
+pub struct Unreadable;
 
 /// The end of a stream: the last number of its newest epoch, and its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +115,14 @@ pub struct Counts {
     pub unstored: u64,
 }
 
+/// Why a record may not be taken where it stands.
+enum Obstacle {
+    /// This is what becomes of it.
+    Says(Verdict),
+    /// It was refused before: its leaf is here, and its number is used up.
+    Refused,
+}
+
 /// One stream as the relay knows it.
 #[derive(Debug)]
 struct Carried {
@@ -172,6 +185,7 @@ impl RelayCore {
                 Verdict::Again(_) => self.counts.duplicates += 1,
                 Verdict::Expect(_) => self.counts.early += 1,
                 Verdict::Refuse(..) => self.counts.refused += 1,
+                Verdict::Unknown => {}
             }
             taken.verdicts.push(verdict);
         }
@@ -202,12 +216,13 @@ impl RelayCore {
             return;
         }
         match self.at(stream, place.epoch, place.i, kept) {
-            Some(stored) if stored.leaf != place.leaf => {
+            Ok(Some(stored)) if stored.leaf != place.leaf => {
                 self.counts.refused += 1;
                 taken.refusals.push((Rejection::Fork, Some(stream.clone())));
             }
-            Some(stored) if !stored.is_gone => self.counts.duplicates += 1,
-            _ => {
+            // What was refused before stays refused, and what cannot be read is here already.
+            Ok(Some(_)) | Err(Unreadable) => self.counts.duplicates += 1,
+            Ok(None) => {
                 self.take(&verified, now, kept);
                 self.keep(stream, place, wire, taken);
                 taken.publish.extend(is_carried.then(|| wire.clone()));
@@ -276,7 +291,12 @@ impl RelayCore {
                 self.take(verified, now, kept);
                 Verdict::Store { stream: stream.clone(), place, publish: is_carried }
             }
-            Some(verdict) => verdict,
+            Some(Obstacle::Refused) => {
+                let spot = Spot { stream: stream.clone(), epoch: place.epoch, i: place.i };
+                let why = "it was refused here before, and its number is used up";
+                Verdict::Refuse(Rejection::NotCarried, Some(why.into()), Some(spot))
+            }
+            Some(Obstacle::Says(verdict)) => verdict,
         }
     }
 
@@ -358,8 +378,8 @@ impl RelayCore {
                     let (stream, what) = (stream.clone(), Err(reason));
                     taken.keep.push(Keep { stream, epoch, i, leaf, what });
                 }
-                Some(Verdict::Again(_)) => {}
-                Some(verdict) => return verdict,
+                Some(Obstacle::Refused | Obstacle::Says(Verdict::Again(_))) => {}
+                Some(Obstacle::Says(verdict)) => return verdict,
             }
         }
         Verdict::Refuse(reason, detail, Some(spot))
@@ -381,9 +401,10 @@ impl RelayCore {
         place: Place,
         now: u64,
         kept: &impl Kept,
-    ) -> Option<Verdict> {
+    ) -> Option<Obstacle> {
         let spot = |i| Spot { stream: stream.clone(), epoch: place.epoch, i };
-        let refuse = |reason| Some(Verdict::Refuse(reason, None, Some(spot(place.i))));
+        let says = |verdict| Some(Obstacle::Says(verdict));
+        let refuse = |reason| says(Verdict::Refuse(reason, None, Some(spot(place.i))));
         let carried = self.carried(stream, now, kept);
         // Who has not seen the beginning takes the first record as base. A heartbeat is none: what it is about
         // would count as taken.
@@ -391,20 +412,20 @@ impl RelayCore {
         if place.epoch > head.epoch {
             return match place.kind {
                 Kind::Genesis => None,
-                _ => Some(Verdict::Expect(spot(0))),
+                _ => says(Verdict::Expect(spot(0))),
             };
         }
         let is_current = place.epoch == head.epoch;
         match place.kind {
             Kind::Heartbeat if !is_current => refuse(Rejection::Stale),
-            Kind::Heartbeat if place.i > head.last => Some(Verdict::Expect(spot(head.last + 1))),
-            Kind::Heartbeat if place.i < head.last => Some(Verdict::Beat { publish: false }),
+            Kind::Heartbeat if place.i > head.last => says(Verdict::Expect(spot(head.last + 1))),
+            Kind::Heartbeat if place.i < head.last => says(Verdict::Beat { publish: false }),
             Kind::Heartbeat if head.leaf.is_some_and(|leaf| leaf != place.prev) => {
                 refuse(Rejection::Fork)
             }
             Kind::Heartbeat => None,
             Kind::Message if is_current && place.i > head.last + 1 => {
-                Some(Verdict::Expect(spot(head.last + 1)))
+                says(Verdict::Expect(spot(head.last + 1)))
             }
             Kind::Message if is_current && place.i == head.last + 1 => {
                 match head.leaf.is_some_and(|leaf| leaf != place.prev) {
@@ -414,19 +435,28 @@ impl RelayCore {
             }
             // It should be here already; a receipt is given only for the very same record.
             Kind::Message | Kind::Genesis => match self.at(stream, place.epoch, place.i, kept) {
-                Some(stored) if stored.leaf != place.leaf => refuse(Rejection::Fork),
-                Some(stored) if stored.is_gone => None,
-                Some(stored) => Some(Verdict::Again(stored.leaf)),
-                None if is_current => None,
+                Err(Unreadable) => says(Verdict::Unknown),
+                Ok(Some(stored)) if stored.leaf != place.leaf => refuse(Rejection::Fork),
+                Ok(Some(stored)) if stored.is_gone => Some(Obstacle::Refused),
+                Ok(Some(stored)) => says(Verdict::Again(stored.leaf)),
+                Ok(None) if is_current => None,
                 // A publisher that was set back to an epoch before the newest must not go on there.
-                None => refuse(Rejection::Stale),
+                Ok(None) => refuse(Rejection::Stale),
             },
         }
     }
 
-    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64, kept: &impl Kept) -> Option<Stored> {
-        let in_batch = self.batch.get(&(stream.clone(), epoch, i)).copied();
-        in_batch.or_else(|| kept.at(stream, epoch, i))
+    fn at(
+        &self,
+        stream: &StreamName,
+        epoch: Epoch,
+        i: u64,
+        kept: &impl Kept,
+    ) -> Result<Option<Stored>, Unreadable> {
+        match self.batch.get(&(stream.clone(), epoch, i)) {
+            Some(stored) => Ok(Some(*stored)),
+            None => kept.at(stream, epoch, i),
+        }
     }
 
     fn carried(&mut self, stream: &StreamName, now: u64, kept: &impl Kept) -> &mut Carried {

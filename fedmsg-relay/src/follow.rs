@@ -24,6 +24,8 @@ use crate::settings::RelayError;
 const LOOK: Duration = Duration::from_millis(500);
 /// Records that are handed over together.
 const PART: usize = 256;
+/// Bytes after which a part is handed over: it must fit one append, with what waits there.
+const PART_BYTES: usize = 4 << 20;
 /// Parts that wait for the loop; then the subscriber waits, and its publishers' journals keep what it lacks.
 const PARTS_MAX: usize = 8;
 
@@ -140,9 +142,15 @@ fn run(
 ) {
     while !stop.load(Ordering::SeqCst) {
         let Some(first) = subscriber.recv(Some(LOOK)) else { continue };
+        let (mut part, mut bytes) = (Vec::new(), 0);
         let more = std::iter::from_fn(|| subscriber.recv(Some(Duration::ZERO)));
-        let events = std::iter::once(first).chain(more.take(PART - 1));
-        let part: Vec<Wire> = events.filter_map(record_of).collect();
+        for wire in std::iter::once(first).chain(more.take(PART - 1)).filter_map(record_of) {
+            bytes += wire.len();
+            part.push(wire);
+            if bytes >= PART_BYTES {
+                break;
+            }
+        }
         if part.is_empty() {
             continue;
         }

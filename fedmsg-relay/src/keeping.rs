@@ -1,27 +1,33 @@
 //! The relay's log, as its loop uses it.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use fedmsg::config::Config;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::Completeness;
-use fedmsg::holder::Part;
+use fedmsg::holder::{Absent, Part};
 use fedmsg::identity::StreamName;
-use fedmsg::journal::{Body, OsDisk};
+use fedmsg::journal::{Body, Disk, OsDisk};
 use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogMetrics, LogReader, Settings};
 use fedmsg::open::{Opener, Record};
 use fedmsg::publisher::OwnStream;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::trust::Trust;
 
-use crate::core::{Head, Kept, Stored, Taken};
+use crate::core::{Head, Kept, Stored, Taken, Unreadable};
 use crate::settings::RelayError;
 
+/// How often heartbeats are written down.
+const SAVE: Duration = Duration::from_secs(60);
+
 /// The log of this relay: `STATE/relay/IDENTITY/SLOT`. The lock on the slot sees to it that there is one writer.
-pub(crate) struct Keeping {
+pub struct Keeping {
     log: Log,
     reader: LogReader,
+    /// When heartbeats were written down the last time.
+    saved: Instant,
     /// It was said that the disk takes nothing.
     is_failing: bool,
 }
@@ -32,9 +38,14 @@ impl Keeping {
         let folder = config.state_dir.join("relay").join(own.identity().as_str());
         let folder = folder.join(own.slot().to_string());
         let settings = Settings::keeping(config.relay.keep_bytes, config.relay.keep_ms);
-        let log = Log::open(Arc::new(OsDisk), &folder, settings)?;
+        Ok(Keeping::on(Arc::new(OsDisk), &folder, settings)?)
+    }
+
+    /// The log in a folder of a disk.
+    pub fn on(disk: Arc<dyn Disk>, folder: &Path, settings: Settings) -> Result<Keeping, LogError> {
+        let log = Log::open(disk, folder, settings)?;
         let reader = log.reader();
-        Ok(Keeping { log, reader, is_failing: false })
+        Ok(Keeping { log, reader, saved: Instant::now(), is_failing: false })
     }
 
     /// What others may read of it.
@@ -76,7 +87,7 @@ impl Keeping {
     }
 
     /// Stores what several producers put, with one sync. In words why it could not be.
-    pub(crate) fn store<'a>(
+    pub fn store<'a>(
         &mut self,
         taken: impl Iterator<Item = &'a Taken> + Clone,
     ) -> Result<(), String> {
@@ -128,8 +139,15 @@ impl Keeping {
         self.log.set_heartbeat(own, beat);
     }
 
-    /// Gives up what is too old, or too much.
+    /// Gives up what is too old, or too much; and writes heartbeats down now and then, so that a relay that is killed
+    /// can announce the streams that it has.
     pub(crate) fn trim(&mut self) {
+        if self.saved.elapsed() >= SAVE {
+            self.saved = Instant::now();
+            if let Err(error) = self.reader.save_heads() {
+                tracing::warn!(%error, "writing down how far streams are");
+            }
+        }
         if let Err(error) = self.log.retain(now()) {
             tracing::warn!(%error, "giving up what is too old");
         }
@@ -152,11 +170,17 @@ impl Kept for Keeping {
         Some(Head { epoch: head.epoch, last: head.last, leaf: head.leaf })
     }
 
-    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored> {
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Result<Option<Stored>, Unreadable> {
         let part = Part { epoch, from: i, to: i };
-        let batch = self.reader.read(stream, part, 1, usize::MAX).ok()?;
-        let body = &batch.entries.first()?.body;
-        Some(Stored { leaf: body.leaf()?, is_gone: matches!(body, Body::Gone { .. }) })
+        let batch = match self.reader.read(stream, part, 1, usize::MAX) {
+            Ok(batch) => batch,
+            Err(Absent::Stream | Absent::Epoch | Absent::Trimmed { .. }) => return Ok(None),
+            Err(_) => return Err(Unreadable),
+        };
+        // A damaged record is a hole, and is taken once more.
+        let Some(entry) = batch.entries.first() else { return Ok(None) };
+        let leaf = entry.body.leaf().ok_or(Unreadable)?;
+        Ok(Some(Stored { leaf, is_gone: matches!(entry.body, Body::Gone { .. }) }))
     }
 }
 

@@ -8,7 +8,7 @@
 pub mod core;
 mod desk;
 mod follow;
-mod keeping;
+pub mod keeping;
 mod run;
 mod settings;
 

@@ -36,8 +36,8 @@ const LIVELY_MS: u64 = 300_000;
 const REFUSALS_PER_SECOND: u32 = 1_000;
 /// Producers whose refusals are counted.
 const PRODUCERS_MAX: usize = 10_000;
-/// Messages that are stored with one sync.
-const BATCH_MESSAGES: usize = 1_024;
+/// Records and heartbeats that are stored with one sync.
+const BATCH_RECORDS: usize = 1_024;
 /// Bytes of them.
 const BATCH_BYTES: usize = 8 << 20;
 /// How often retention is looked at.
@@ -91,6 +91,8 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         sockets,
         keeping,
         waiting: Vec::new(),
+        waiting_records: 0,
+        waiting_bytes: 0,
         following,
         trim_at: Instant::now(),
         config,
@@ -172,6 +174,9 @@ struct Relay {
     keeping: Keeping,
     /// What was put since the last sync, and by whom.
     waiting: Vec<(Option<(Bytes, RequestId)>, Taken)>,
+    /// Records and heartbeats of it, and their bytes.
+    waiting_records: usize,
+    waiting_bytes: usize,
     following: Option<Followed>,
     trim_at: Instant,
     config: Arc<Config>,
@@ -310,10 +315,11 @@ impl Relay {
 
     /// Everything that waits is stored with the next sync, which is done at once when it is much.
     fn wait_for_sync(&mut self, from: Option<(Bytes, RequestId)>, taken: Taken) {
+        let (records, bytes) = taken.size();
+        self.waiting_records += records;
+        self.waiting_bytes += bytes;
         self.waiting.push((from, taken));
-        let keep = || self.waiting.iter().flat_map(|(_, taken)| &taken.keep);
-        let bytes = keep().filter_map(|keep| keep.what.as_ref().ok()).map(|wire| wire.len());
-        if keep().count() >= BATCH_MESSAGES || bytes.sum::<usize>() >= BATCH_BYTES {
+        if self.waiting_records >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
             self.store();
         }
     }
@@ -321,6 +327,7 @@ impl Relay {
     /// Stores what was put, publishes it, and answers.
     fn store(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
+        (self.waiting_records, self.waiting_bytes) = (0, 0);
         if waiting.is_empty() {
             return;
         }

@@ -1,22 +1,25 @@
-//! The relay's decisions, against a disk that is a map.
+//! The relay's decisions, on its real log.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use fedmsg::envelope::{Epoch, Wire};
-use fedmsg::frames::Reply;
+use fedmsg::frames::{ErrorCode, Reply};
 use fedmsg::identity::{Identity, StreamName};
 use fedmsg::keys::{SecretKey, TrustedKey};
+use fedmsg::log::Settings;
 use fedmsg::merkle::Leaf;
 use fedmsg::policy::{Action, Policy, Rule, Subject};
 use fedmsg::record::{After, Level, State};
 use fedmsg::rejection::Rejection;
 use fedmsg::seal::{Draft, Sealed, Sealer, check};
 use fedmsg::stored;
+use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
-use fedmsg_relay::core::{Head, Keep, Kept, RelayCore, Stored};
+use fedmsg_relay::core::{Head, Kept, RelayCore, Stored, Unreadable};
+use fedmsg_relay::keeping::Keeping;
 
 fn identity(name: &str) -> Identity {
     Identity::parse(name).expect("identity")
@@ -48,30 +51,27 @@ fn relay(carries: &str, is_archive: bool) -> RelayCore {
     RelayCore::new(identity("relay.one"), carries, is_archive, trust("org.example.dev.a.>"))
 }
 
-/// A disk: what stands at each position.
-#[derive(Default)]
+/// The real log, on a disk that can fail.
 struct Disk {
-    streams: BTreeMap<StreamName, BTreeMap<(Epoch, u64), Keep>>,
+    disk: MemoryDisk,
+    log: Keeping,
 }
 
 impl Disk {
-    fn store(&mut self, keep: &[Keep]) {
-        for keep in keep {
-            let stream = self.streams.entry(keep.stream.clone()).or_default();
-            stream.insert((keep.epoch, keep.i), keep.clone());
-        }
-    }
-}
-
-impl Kept for Disk {
-    fn head(&self, stream: &StreamName) -> Option<Head> {
-        let ((epoch, last), keep) = self.streams.get(stream)?.last_key_value()?;
-        Some(Head { epoch: *epoch, last: *last, leaf: Some(keep.leaf) })
+    fn new() -> Disk {
+        let disk = MemoryDisk::new();
+        let log = Disk::open(&disk);
+        Disk { disk, log }
     }
 
-    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Option<Stored> {
-        let keep = self.streams.get(stream)?.get(&(epoch, i))?;
-        Some(Stored { leaf: keep.leaf, is_gone: keep.what.is_err() })
+    fn open(disk: &MemoryDisk) -> Keeping {
+        let disk = Arc::new(disk.clone());
+        Keeping::on(disk, Path::new("/log"), Settings::default()).expect("a log")
+    }
+
+    /// The process dies, and another one comes.
+    fn restart(&mut self) {
+        self.log = Disk::open(&self.disk);
     }
 }
 
@@ -106,8 +106,8 @@ fn wires(sealed: &[Sealed]) -> Vec<Wire> {
 
 /// Puts, stores, and gives the answers; every receipt must hold.
 fn put(relay: &mut RelayCore, disk: &mut Disk, sealed: &[Sealed]) -> (Vec<Reply>, usize) {
-    let taken = relay.put(&wires(sealed), 0, disk);
-    disk.store(&taken.keep);
+    let taken = relay.put(&wires(sealed), 0, &disk.log);
+    disk.log.store(std::iter::once(&taken)).expect("stored");
     relay.stored();
     let answers = taken.answers(&key(1));
     for answer in &answers {
@@ -117,9 +117,24 @@ fn put(relay: &mut RelayCore, disk: &mut Disk, sealed: &[Sealed]) -> (Vec<Reply>
             let keys = &trust(">").keys;
             let who = stored::verify(receipt, &leaves, keys).expect("a receipt");
             assert_eq!(who, identity("relay.one"));
+            for sealed in of {
+                // What it says is so: this very record is on the disk.
+                let (stream, epoch) = place(sealed);
+                let stored = Stored { leaf: sealed.leaf, is_gone: false };
+                assert_eq!(disk.log.at(&stream, epoch, sealed.i), Ok(Some(stored)));
+            }
         }
     }
     (answers, taken.publish.len())
+}
+
+/// The stream and the epoch of a record, as its bytes say.
+fn place(sealed: &Sealed) -> (StreamName, Epoch) {
+    let envelope: serde_json::Value =
+        serde_json::from_slice(&sealed.wire.envelope).expect("an envelope");
+    let text = |name: &str| envelope[name].as_str().expect("text").to_owned();
+    let stream = StreamName::parse(&text("stream")).expect("a stream");
+    (stream, Epoch::parse(&text("epoch")).expect("an epoch"))
 }
 
 fn names(answers: &[Reply]) -> Vec<(&'static str, u64)> {
@@ -141,7 +156,7 @@ const TOPIC: &str = "org.example.dev.a.thing.done";
 
 #[test]
 fn what_is_taken_is_stored_once_and_receipted_each_time() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, genesis) = new_producer();
     let messages = producer.seal(TOPIC, 5);
     let beat = producer.sealer.heartbeat(State::Open, "", now());
@@ -152,6 +167,7 @@ fn what_is_taken_is_stored_once_and_receipted_each_time() {
     assert_eq!((names(&answers), published), (vec![("stored", 6)], 0));
     assert_eq!(relay.counts.duplicates, 6);
     // After a restart, with nothing but the disk.
+    disk.restart();
     let mut relay = self::relay(">", false);
     let (answers, published) = put(&mut relay, &mut disk, &all[..6]);
     assert_eq!((names(&answers), published), (vec![("stored", 6)], 0));
@@ -159,12 +175,12 @@ fn what_is_taken_is_stored_once_and_receipted_each_time() {
 
 #[test]
 fn nothing_that_the_disk_did_not_take_counts() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, genesis) = new_producer();
     put(&mut relay, &mut disk, &[genesis]);
     let messages = producer.seal(TOPIC, 3);
-    relay.put(&wires(&messages), 0, &disk);
-    relay.not_stored(&disk);
+    relay.put(&wires(&messages), 0, &disk.log);
+    relay.not_stored(&disk.log);
     assert_eq!(relay.counts.unstored, 3);
     // What comes behind it is not taken without it.
     let more = producer.seal(TOPIC, 1);
@@ -175,7 +191,7 @@ fn nothing_that_the_disk_did_not_take_counts() {
 
 #[test]
 fn a_heartbeat_is_no_base_and_no_receipt_is_given_for_what_is_not_here() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, _) = new_producer();
     let messages = producer.seal(TOPIC, 3);
     let beat = producer.sealer.heartbeat(State::Open, "", now());
@@ -189,39 +205,65 @@ fn a_heartbeat_is_no_base_and_no_receipt_is_given_for_what_is_not_here() {
 
 #[test]
 fn another_record_at_the_same_position_is_never_receipted() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let ((mut one, genesis), (mut other, _)) = (new_producer(), new_producer());
     put(&mut relay, &mut disk, &[genesis]);
     let (here, there) = (one.seal(TOPIC, 3), other.seal("org.example.dev.a.other.done", 4));
     put(&mut relay, &mut disk, &here);
     for message in &there {
-        let taken = relay.put(&wires(std::slice::from_ref(message)), 0, &disk);
+        let taken = relay.put(&wires(std::slice::from_ref(message)), 0, &disk.log);
         assert_eq!(taken.keep, []);
         assert!(matches!(taken.refusals[..], [(Rejection::Fork, _)]), "{:?}", taken.refusals);
     }
 }
 
 #[test]
-fn a_refused_record_leaves_its_leaf_and_may_come_again_when_the_rule_is_there() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+fn a_refused_record_leaves_its_leaf_and_is_never_receipted_also_when_the_rule_comes() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, genesis) = new_producer();
     put(&mut relay, &mut disk, &[genesis]);
     let mut messages = producer.seal("org.example.dev.other.thing.done", 1);
     messages.extend(producer.seal(TOPIC, 1));
     let (answers, published) = put(&mut relay, &mut disk, &messages);
     assert_eq!((names(&answers), published), (vec![("refused", 1), ("stored", 1)], 1));
-    let kept = disk.at(producer.sealer.stream(), producer.sealer.epoch(), 1);
-    assert_eq!(kept, Some(Stored { leaf: messages[0].leaf, is_gone: true }));
+    let gone = Stored { leaf: messages[0].leaf, is_gone: true };
+    let at = |disk: &Disk| disk.log.at(producer.sealer.stream(), producer.sealer.epoch(), 1);
+    assert_eq!(at(&disk), Ok(Some(gone)));
     relay.set_config(vec![Pattern::policy(">").expect("pattern")], false, trust(">"));
-    let (answers, _) = put(&mut relay, &mut disk, &messages);
-    assert_eq!(names(&answers), [("stored", 2)]);
-    let kept = disk.at(producer.sealer.stream(), producer.sealer.epoch(), 1);
-    assert_eq!(kept, Some(Stored { leaf: messages[0].leaf, is_gone: false }));
+    let (answers, published) = put(&mut relay, &mut disk, &messages);
+    assert_eq!((names(&answers), published), (vec![("refused", 1), ("stored", 1)], 0));
+    assert_eq!(at(&disk), Ok(Some(gone)));
+}
+
+/// A log that cannot be read where something stands.
+struct Blind;
+
+impl Kept for Blind {
+    fn head(&self, _: &StreamName) -> Option<Head> {
+        let (producer, _) = new_producer();
+        Some(Head { epoch: producer.sealer.epoch(), last: 9, leaf: None })
+    }
+
+    fn at(&self, _: &StreamName, _: Epoch, _: u64) -> Result<Option<Stored>, Unreadable> {
+        Err(Unreadable)
+    }
+}
+
+#[test]
+fn no_receipt_is_given_for_what_cannot_be_compared() {
+    let mut relay = relay(">", false);
+    let (mut producer, _) = new_producer();
+    let messages = producer.seal(TOPIC, 3);
+    let taken = relay.put(&wires(&messages), 0, &Blind);
+    assert_eq!(taken.keep, []);
+    let answers = taken.answers(&key(1));
+    let is_busy = |reply: &Reply| matches!(reply, Reply::Err { code: ErrorCode::Busy, .. });
+    assert!(answers.len() == 1 && is_busy(&answers[0]), "{answers:?}");
 }
 
 #[test]
 fn an_archive_stores_what_it_does_not_publish() {
-    let (mut relay, mut disk) = (relay("org.example.dev.b.>", true), Disk::default());
+    let (mut relay, mut disk) = (relay("org.example.dev.b.>", true), Disk::new());
     let (mut producer, genesis) = new_producer();
     let messages = producer.seal(TOPIC, 2);
     let all: Vec<Sealed> = [genesis].into_iter().chain(messages).collect();
@@ -232,7 +274,7 @@ fn an_archive_stores_what_it_does_not_publish() {
 
 #[test]
 fn a_new_epoch_begins_with_its_genesis_record_and_the_old_one_does_not_go_on() {
-    let (mut relay, mut disk) = (relay(">", false), Disk::default());
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut old, genesis) = new_producer();
     put(&mut relay, &mut disk, &[genesis]);
     let before = old.seal(TOPIC, 2);

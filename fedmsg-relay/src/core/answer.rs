@@ -1,7 +1,7 @@
 //! What a producer is told about what it put.
 
 use fedmsg::envelope::Wire;
-use fedmsg::frames::{Reply, Span, Spot, Word};
+use fedmsg::frames::{ErrorCode, Reply, Span, Spot, Word};
 use fedmsg::identity::StreamName;
 use fedmsg::keys::SecretKey;
 use fedmsg::merkle::Leaf;
@@ -9,7 +9,7 @@ use fedmsg::open::Place;
 use fedmsg::rejection::Rejection;
 use fedmsg::stored;
 
-use super::{Beat, Keep};
+use super::{Beat, Keep, Unreadable};
 
 /// What becomes of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) enum Verdict {
     Again(Leaf),
     /// Something before it is missing.
     Expect(Spot),
+    /// What is here cannot be read.
+    Unknown,
     /// It is never taken.
     Refuse(Rejection, Option<String>, Option<Spot>),
 }
@@ -42,9 +44,20 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// How many records and heartbeats there are to be kept, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let records = self.keep.iter().filter_map(|keep| keep.what.as_ref().ok());
+        let beats = self.beats.iter().map(|beat| &beat.wire);
+        (self.keep.len() + self.beats.len(), records.chain(beats).map(Wire::len).sum())
+    }
+
     /// The answers, when everything that was to be kept is on disk: in the order of the messages, neighbours with
     /// the same fate together. What is stored is receipted with the relay's key.
     pub fn answers(&self, key: &SecretKey) -> Vec<Reply> {
+        if self.verdicts.contains(&Verdict::Unknown) {
+            // What was stored of the others is stored, and is said when all of it comes again.
+            return vec![unreadable()];
+        }
         let mut at = 0;
         let groups = self.verdicts.chunk_by(|a, b| a.goes_with(b));
         let answers = groups.map(|group| {
@@ -80,6 +93,7 @@ impl Verdict {
                 Reply::Stored { span, receipt: stored::sign(key, &leaves) }
             }
             Verdict::Beat { .. } => Reply::Accepted { span },
+            Verdict::Unknown => unreadable(),
             Verdict::Expect(spot) => Reply::Expect { span, spot: spot.clone() },
             Verdict::Refuse(reason, detail, spot) => {
                 let text = match detail {
@@ -90,6 +104,10 @@ impl Verdict {
             }
         }
     }
+}
+
+fn unreadable() -> Reply {
+    Reply::Err { code: ErrorCode::Busy, text: Unreadable.to_string() }
 }
 
 /// The name of a reason, as a word of a frame.

@@ -103,7 +103,8 @@ fn assemble(options: &LoadOptions, sources: Sources) -> Result<Config, ConfigErr
         return Err(ConfigError::new(findings.problems));
     }
     let trust = Arc::new(Trust { naming, keys, policy });
-    let origins = origins::list(&root, &trust, &publisher, &journal, &state_dir, state_origin);
+    let origins =
+        origins::list(&root, &trust, &publisher, &journal, &relay, &state_dir, state_origin);
     let mut config = Config {
         folder,
         trust,

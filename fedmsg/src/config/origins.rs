@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::document::{Table, Value, dotted};
 use super::journal_section::JournalSection;
-use super::settings::PublisherSection;
+use super::settings::{PublisherSection, RelaySection};
 use crate::consumer;
 use crate::trust::Trust;
 
@@ -33,6 +33,7 @@ pub(super) fn list(
     trust: &Trust,
     publisher: &PublisherSection,
     journal: &JournalSection,
+    relay: &RelaySection,
     state_dir: &Path,
     state_origin: Option<String>,
 ) -> Vec<Origin> {
@@ -50,6 +51,8 @@ pub(super) fn list(
         ("publisher.queue_messages", publisher.queue_messages.to_string()),
         ("publisher.queue_bytes", publisher.queue_bytes.to_string()),
         ("publisher.outbox_bytes", publisher.outbox_bytes.to_string()),
+        ("relay.keep_bytes", relay.keep_bytes.to_string()),
+        ("relay.keep_ms", relay.keep_ms.to_string()),
         ("subscribe.from", "[\"*\"]".into()),
     ];
     let default = |(key, value)| (key, value, "default".to_string());
