@@ -80,6 +80,28 @@ fn what_was_published_while_nobody_listened_or_could_is_fetched_from_the_relay()
     (2..=4).for_each(|n| assert_eq!(number(&tail.json()), n));
 }
 
+/// A producer that keeps nothing says so in its heartbeats, and the relay has it all the same.
+#[test]
+fn a_relay_has_what_its_producer_does_not_keep() {
+    let bus = bus(&["relay.one"]);
+    fs::write(bus.path("etc/15.toml"), "[publisher]\nlevel = \"memory\"\n").expect("written");
+    let _relay = bus.relay("relay.one");
+    let (mut producer, _) = bus.process("log.one");
+    for n in 1..=5 {
+        assert!(producer.ask(&format!("log.n {{\"n\":{n}}}")).starts_with("sent "));
+    }
+    assert_eq!(past(&bus), [1, 2, 3, 4, 5]);
+    // A reader that stands still while more comes than it is sent lacks nothing either.
+    let mut tail = bus.tail(&["--json"]);
+    tail.says("log.one/");
+    tail.stop();
+    producer.ask("many 20000 log.n {\"n\":6}");
+    producer.ask("log.n {\"n\":7}");
+    tail.go_on();
+    let last = (0..20_001).map(|_| number(&tail.json())).last();
+    assert_eq!(last, Some(7));
+}
+
 /// Two relays for the same producers, one of them killed again and again, never both: nobody notices.
 #[test]
 fn either_of_two_relays_may_be_killed_at_any_time() {

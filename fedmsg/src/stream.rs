@@ -11,6 +11,7 @@ mod current;
 mod held;
 mod newest;
 mod pending;
+mod proof;
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aside;
 use super::disk::Disk;
 use super::error::{JournalError, io_error};
 use super::mark::Mark;
@@ -27,6 +28,8 @@ pub struct Reader {
     mark: Option<Mark>,
     /// Where the mark was before it was looked which segments there are: up to here they have everything.
     durable: Option<(Epoch, u64)>,
+    /// Where the journal ended when its writer closed it, for whoever is in another process.
+    ended: Option<(Epoch, u64)>,
     /// Oldest first.
     segments: Vec<Segment>,
     /// Most recently used last.
@@ -50,7 +53,15 @@ impl Reader {
     /// A reader of a journal that another process writes, or nobody.
     pub fn new(disk: Arc<dyn Disk>, folder: &Path) -> Reader {
         let (segments, views) = (Vec::new(), Vec::new());
-        Reader { disk, folder: folder.into(), mark: None, durable: None, segments, views }
+        Reader {
+            disk,
+            folder: folder.into(),
+            mark: None,
+            durable: None,
+            ended: None,
+            segments,
+            views,
+        }
     }
 
     /// A reader that hands out what is durable by this mark: that of the journal's writer.
@@ -198,6 +209,10 @@ impl Reader {
     /// Looks which segments there are.
     fn refresh(&mut self) -> Result<(), JournalError> {
         self.durable = self.mark.as_ref().and_then(Mark::get);
+        self.ended = match self.mark {
+            None => aside::read_end(&*self.disk, &self.folder),
+            Some(_) => None,
+        };
         let newest = self.segments.last().map(|segment| segment.name);
         let names = names_beside_writer(&*self.disk, &self.folder, newest)?;
         let mut known = std::mem::take(&mut self.segments).into_iter().peekable();
@@ -274,7 +289,11 @@ impl Reader {
         };
         let durable = self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch);
         let durable = durable.map(|(_, last)| last);
+        let ended = self.ended.filter(|(epoch, _)| *epoch == segment.name.epoch);
         view.follow(limit, self.mark.is_none(), durable)?;
+        if let Some((_, last)) = ended {
+            view.believe(last)?;
+        }
         if self.views.len() >= JOURNAL_OPEN_FILES_MAX {
             self.views.remove(0);
         }

@@ -99,6 +99,21 @@ impl View {
         self.look(limit)
     }
 
+    /// Its writer closed it behind this number, so that a bad record before it is damage and no torn tail, if that
+    /// number is here. Where it is not, the last append is as it would be without this: an import says one more than
+    /// there is.
+    pub(super) fn believe(&mut self, last: u64) -> io::Result<()> {
+        if self.is_complete() || self.scan.next > last {
+            return Ok(());
+        }
+        let mut whole = self.scan.clone();
+        whole.run(&*self.file, self.bytes, last)?;
+        if whole.last.is_some_and(|found| found.place.i == last) {
+            self.scan = whole;
+        }
+        Ok(())
+    }
+
     fn look(&mut self, limit: u64) -> io::Result<()> {
         self.limit = limit;
         self.scan.run(&*self.file, self.bytes, limit)?;

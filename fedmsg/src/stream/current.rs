@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use super::held::Held;
 use super::newest::Newest;
 use super::pending::Base;
+use super::proof::Proof;
 use super::{Item, Sink, withhold};
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
-use crate::identity::StreamName;
-use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, PROOF_BYTES_MAX, RECENT_LEAVES};
+use crate::identity::{Slot, StreamName};
+use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::planted::bug;
-use crate::record::{Heartbeat, State};
+use crate::record::{Heartbeat, Level, State};
 
 #[derive(Debug)]
 pub(super) struct Current {
@@ -27,9 +28,7 @@ pub(super) struct Current {
     ahead: Option<Ahead>,
     recent: VecDeque<(u64, Leaf)>,
     pub(super) forked: bool,
-    /// The newest short record of this epoch, as it was signed, and when it was shown to its publisher.
-    proof: Option<Wire>,
-    shown: Option<u64>,
+    proof: Proof,
     /// Somebody may have what is missing.
     pub(super) repairable: bool,
     /// The first number that the publisher keeps, as it says.
@@ -72,8 +71,7 @@ impl Current {
             ahead: None,
             recent: VecDeque::new(),
             forked: false,
-            proof: None,
-            shown: None,
+            proof: Proof::default(),
             repairable,
             first: 0,
             wanted: None,
@@ -217,7 +215,11 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.newest.is(message);
-        self.first = self.first.max(beat.first);
+        // What a publisher that keeps nothing says of itself is no word about the relays that carry its stream.
+        let is_carried = matches!(name.slot(), Slot::Unique(_)) && self.repairable;
+        if beat.level != Level::Memory || !is_carried {
+            self.first = self.first.max(beat.first);
+        }
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
@@ -256,18 +258,15 @@ impl Current {
     }
 
     fn prove_by(&mut self, wire: &Wire) {
-        if self.repairable && wire.len() <= PROOF_BYTES_MAX {
-            self.proof = Some(wire.clone());
+        if self.repairable {
+            self.proof.by(wire);
         }
     }
 
     /// Has its publisher shown what it does not know of, so that it begins a new epoch.
     fn show(&mut self, name: &StreamName, now: u64, sink: &mut Sink) {
-        let due = self.shown.is_none_or(|at| now >= at.saturating_add(NEED_MS));
-        if let Some(proof) = self.proof.as_ref().filter(|_| due && self.repairable) {
-            self.shown = Some(now);
-            sink.shows.push((name.clone(), proof.clone()));
-        }
+        let proof = self.proof.due(now).filter(|_| self.repairable);
+        sink.shows.extend(proof.map(|proof| (name.clone(), proof)));
     }
 
     pub(super) fn look_ahead(&mut self, beat: &Heartbeat, now: u64) {

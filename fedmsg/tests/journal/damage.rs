@@ -203,3 +203,32 @@ fn damage_under_a_reader_of_the_writers_process_hides_nothing_else() {
         assert_eq!(numbers(&mut reader), [1, 3, 4, 5]);
     }
 }
+
+#[test]
+fn damage_in_the_last_append_of_a_closed_journal_hides_nothing_else_from_other_processes() {
+    for (closed, damaged, there) in [
+        (true, 2, vec![1, 3, 4]),
+        // Of one that was not closed nobody else knows that the last append was acknowledged.
+        (false, 2, vec![1]),
+        (true, 4, vec![1, 2, 3]),
+    ] {
+        let disk = MemoryDisk::new();
+        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
+        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        journal.append(&numbered(1, 1..=1), at(1)).expect("appends");
+        journal.append(&numbered(1, 2..=4), at(1)).expect("appends");
+        if closed {
+            journal.close().expect("closes");
+        }
+        let segment = |(path, _): &(PathBuf, u64)| path.extension().is_some_and(|e| e == "seg");
+        let (path, _) = disk.files().into_iter().find(segment).expect("a file");
+        let content = disk.content(&path).expect("content");
+        let record = &wires[damaged].envelope[..];
+        let place = content.windows(record.len()).position(|bytes| bytes == record);
+        disk.flip(&path, place.expect("the record") + 9, 1);
+        let (good, _) = read(&disk, 1);
+        let good: Vec<u64> = good.into_iter().filter(|i| *i > 0).collect();
+        assert_eq!(good, there, "closed: {closed}, record {damaged}");
+    }
+}
