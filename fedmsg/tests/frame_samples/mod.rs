@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::{
-    Acknowledged, Answer, Ask, Completeness, ErrorCode, Range, Reply, Request, RequestId, Span, Spot, Word,
+    Acknowledged, Answer, Ask, Completeness, ErrorCode, Range, Reply, Request, RequestId, Span,
+    Spot, Word,
 };
 use fedmsg::identity::StreamName;
 use fedmsg::merkle::Leaf;
@@ -122,12 +123,8 @@ fn to_anything() -> Vec<(&'static str, Reply)> {
         let text = format!("für Menschen: {}", code.name());
         (code.name(), Reply::Err { code: *code, text })
     };
-    let said = |name, upto, age_ms| Acknowledged {
-        consumer: word(name),
-        epoch: epoch(1),
-        upto,
-        age_ms,
-    };
+    let said =
+        |name, upto, age_ms| Acknowledged { consumer: word(name), epoch: epoch(1), upto, age_ms };
     let floors = vec![said("badges", 4711, 900), said("mailer", 12, 86_400_000)];
     let others = [
         ("OK", Reply::Ok),
