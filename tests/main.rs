@@ -6,6 +6,7 @@
 mod addresses;
 mod bench;
 mod chaos;
+mod check;
 mod cli;
 mod commands;
 mod consumer_cli;

@@ -124,7 +124,7 @@ fn hole(part: &Part, (from, to): Numbers, seen: &Seen, view: &View, report: &mut
     if seen.may_be_elsewhere() {
         let silent = silent(seen, view);
         let text = format!(
-            "{numbers} of epoch {epoch} are with nobody who answers; {silent} may have them"
+            "{numbers} of epoch {epoch}: with nobody who answers; {silent} may have them"
         );
         report
             .add(Check::Gaps, Grade::Unknown, stream, text)
@@ -133,7 +133,7 @@ fn hole(part: &Part, (from, to): Numbers, seen: &Seen, view: &View, report: &mut
         return;
     }
     let text = format!(
-        "{numbers} of epoch {epoch} are with nobody: readers that need them are told that they are lost"
+        "{numbers} of epoch {epoch}: with nobody, and readers that need them are told that they are lost"
     );
     report.add(Check::Gaps, Grade::Critical, stream, text).on(Some(host)).todo(format!(
         "look for a copy: another disk, a backup, `fedmsg journal export {stream}` where one is; on the host of the publisher `fedmsg journal check {stream}` says what is damaged"

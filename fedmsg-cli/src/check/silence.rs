@@ -234,7 +234,12 @@ impl Group<'_> {
         let beats = self.streams.iter().filter_map(|(_, seen)| seen.newest());
         let newest = beats.max_by_key(|newest| newest.at);
         let ago = newest.map(|newest| age(view.now.millis_since(newest.at)));
-        let ago = ago.unwrap_or_else(|| "-".into());
+        let Some(ago) = ago else {
+            return match life {
+                Life::Down => "its publisher is down, and left no heartbeat".into(),
+                _ => "its publisher was never heard".into(),
+            };
+        };
         match life {
             Life::Up => format!("its publisher is up (heartbeat {ago} ago)"),
             Life::Ended => format!("its publisher ended cleanly {ago} ago"),
@@ -303,12 +308,12 @@ fn down(options: &Options, view: &View, report: &mut Report) {
         if !is_expected || seen.life(identity, view.now) != Life::Down {
             continue;
         }
-        let Some(newest) = seen.newest() else { continue };
         count += 1;
-        let text = format!(
-            "its process is gone, and did not say that it ends: last heartbeat {} ago",
-            age(view.now.millis_since(newest.at))
-        );
+        let last = seen
+            .newest()
+            .map(|newest| format!("last heartbeat {} ago", age(view.now.millis_since(newest.at))));
+        let last = last.unwrap_or_else(|| "it left no heartbeat".into());
+        let text = format!("its process is gone, and did not say that it ends: {last}");
         let finding = report.add(Check::Silence, Grade::Warning, stream, text);
         finding.on(Some(host_of(&view.config, identity))).todo(format!(
             "start it; if it does not come back, `fedmsg stream retire {stream}` on its host"

@@ -91,9 +91,9 @@ pub(crate) enum Life {
     Up,
     /// It ended cleanly.
     Ended,
-    /// It should be there, and was not heard for three heartbeats.
+    /// It did not say that it ends, and was not heard for three heartbeats.
     Down,
-    /// It never was heard, and nobody has a heartbeat of it.
+    /// It was not heard, and nobody has anything of it.
     Unknown,
 }
 
@@ -176,7 +176,10 @@ impl Seen {
 
     /// Whether it is published now.
     pub(crate) fn life(&self, identity: &Identity, now: Timestamp) -> Life {
-        let Some(newest) = self.newest() else { return Life::Unknown };
+        let Some(newest) = self.newest() else {
+            // A journal without a heartbeat is that of a process that was killed before it wrote one down.
+            return if self.epochs().is_empty() { Life::Unknown } else { Life::Down };
+        };
         if newest.beat.state == State::Closed {
             return Life::Ended;
         }
@@ -333,6 +336,7 @@ pub(crate) mod tests {
         assert_eq!(life("relay.x", 0, 15_000), Life::Up);
         assert_eq!(life("relay.x", 0, 15_001), Life::Down, "the relay tells its last words");
         assert_eq!(Seen::default().life(&own, at(0)), Life::Unknown);
+        assert_eq!(seen().life(&own, at(0)), Life::Down, "somebody has it, and no heartbeat");
         let mut ended = heard(1, 0, 0, "a.b", "mine");
         ended.beat.state = State::Closed;
         let seen = Seen { heard: Some(ended), ..Seen::default() };
