@@ -123,9 +123,8 @@ fn hole(part: &Part, (from, to): Numbers, seen: &Seen, view: &View, report: &mut
     let host = host_of(&view.config, stream.identity());
     if seen.may_be_elsewhere() {
         let silent = silent(seen, view);
-        let text = format!(
-            "{numbers} of epoch {epoch}: with nobody who answers; {silent} may have them"
-        );
+        let text =
+            format!("{numbers} of epoch {epoch}: with nobody who answers; {silent} may have them");
         report
             .add(Check::Gaps, Grade::Unknown, stream, text)
             .on(Some(host))

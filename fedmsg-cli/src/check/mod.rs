@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use fedmsg::config::{Config, ConfigError};
 use fedmsg::subscriber::Subscriber;
+use fedmsg::topic::TopicError;
 use fedmsg::transport::NetError;
 use fedmsg_tool::{Code, CommonOptions, Fault, duration, logging, signals};
 use tracing::level_filters::LevelFilter;
@@ -33,7 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   fedmsg check all                                  everything, with the usual thresholds
   fedmsg check silence bodhi koji --warn 10m --crit 1h
-  fedmsg check silence --topic org.example.prod.koji.build
+  fedmsg check silence --topic koji.build           the last message of these topics, whoever published it
   fedmsg check lag --crit 10000,1h --format nagios
   fedmsg check gaps --read                          have holders read everything that they keep
   fedmsg check disk --warn 20% --crit 5GiB
@@ -98,6 +99,9 @@ pub(crate) enum Error {
     /// Sockets cannot be made.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// A pattern of topics is wrong.
+    #[error("the pattern is wrong")]
+    Pattern(#[source] TopicError),
     /// Signals cannot be handled.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -106,7 +110,14 @@ pub(crate) enum Error {
     Write(#[source] io::Error),
 }
 
-impl Fault for Error {}
+impl Fault for Error {
+    fn code(&self) -> Code {
+        match self {
+            Error::Pattern(_) => Code::Usage,
+            _ => Code::General,
+        }
+    }
+}
 
 pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Error> {
     let _log = logging::init(common, LevelFilter::ERROR);

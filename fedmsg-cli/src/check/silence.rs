@@ -13,13 +13,14 @@ use super::subject::{Subject, host_of};
 use super::thresholds::grade;
 use super::topics::{Last, Search};
 use super::{Error, World};
+use crate::config::counted;
 use crate::streams::{Life, Seen, View, age};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   fedmsg check silence                                 every publisher of [endpoints]: 1h, critical after a day
   fedmsg check silence bodhi --by service --crit 10m   the service, whichever of its hosts speaks
-  fedmsg check silence --topic org.example.prod.koji.build --warn 30m --crit 2h
+  fedmsg check silence --topic koji.build --topic bodhi.update --warn 30m --crit 2h
   fedmsg check silence --format nagios
 
 The time is that of the last message, as its publisher signed it; holders and the journals of this host are asked for
@@ -33,9 +34,9 @@ pub(super) struct Options {
     #[arg(value_parser = Subject::parse, value_name = "WHAT")]
     what: Vec<Subject>,
 
-    /// Topics of which the last message counts; may be given several times
-    #[arg(long, value_name = "PATTERN", value_parser = Pattern::subscription)]
-    topic: Vec<Pattern>,
+    /// Topics of which the last message counts, whole or without prefix and environment; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    topic: Vec<String>,
 
     /// Who has to say something
     #[arg(long, value_enum, default_value = "identity", conflicts_with = "topic")]
@@ -83,8 +84,11 @@ pub(super) fn check(
         let wanted = |stream: &StreamName| {
             options.what.is_empty() || options.what.iter().any(|what| what.includes(stream))
         };
+        let naming = &view.config.trust.naming;
+        let patterns = options.topic.iter().map(|text| naming.pattern(text));
+        let patterns = patterns.collect::<Result<Vec<Pattern>, _>>().map_err(Error::Pattern)?;
         let search = Search { view, world, oldest: ago(view.now, options.crit) };
-        for (pattern, last) in search.run(&options.topic, wanted)? {
+        for (pattern, last) in search.run(&patterns, wanted)? {
             of_topic(&pattern, last, options, view, report);
         }
     }
@@ -276,7 +280,8 @@ fn of_topic(pattern: &Pattern, last: Last, options: &Options, view: &View, repor
         let crit = age(i64::try_from(options.crit.as_millis()).unwrap_or(i64::MAX));
         return match is_sure {
             true => {
-                let text = format!("no messages in the last {crit}, in {streams} streams");
+                let text =
+                    format!("no messages in the last {crit}, in {}", counted(streams, "stream"));
                 add(report, Grade::Critical, text, None);
             }
             false => {
