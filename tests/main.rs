@@ -38,4 +38,5 @@ mod streams;
 mod synced;
 mod tail_many;
 mod tail_past;
+mod users;
 mod zero;
