@@ -33,6 +33,7 @@ mod replay;
 mod replayed;
 mod restored;
 mod soak;
+mod storm;
 mod stream_cli;
 mod streams;
 mod synced;
