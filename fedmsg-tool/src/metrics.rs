@@ -192,8 +192,7 @@ impl Collector for Families {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Info => MetricType::Info,
             };
-            let mut metric =
-                encoder.encode_descriptor(stem, family.help, unit.as_ref(), kind)?;
+            let mut metric = encoder.encode_descriptor(stem, family.help, unit.as_ref(), kind)?;
             for (labels, value) in &family.samples {
                 encode_sample(&mut metric, family.kind, labels, *value)?;
             }

@@ -96,11 +96,7 @@ impl Source for LogMetrics {
             "Segments that retention gave up",
             self.trimmed_segments,
         );
-        to.counter(
-            "fedmsg_log_trimmed_bytes",
-            "Bytes that retention gave up",
-            self.trimmed_bytes,
-        );
+        to.counter("fedmsg_log_trimmed_bytes", "Bytes that retention gave up", self.trimmed_bytes);
         to.counter(
             "fedmsg_log_forgotten",
             "Streams that were forgotten because there were too many",
@@ -131,19 +127,11 @@ fn put_log_size(log: &LogMetrics, to: &mut Metrics) {
 impl Source for HolderCounts {
     fn put(&self, to: &mut Metrics) {
         to.counter("fedmsg_replay_requests", "Requests that were answered", self.requests);
-        to.counter(
-            "fedmsg_replay_busy",
-            "Requests of peers that asked for too much",
-            self.busy,
-        );
+        to.counter("fedmsg_replay_busy", "Requests of peers that asked for too much", self.busy);
         to.counter("fedmsg_replay_malformed", "Frames that were no request", self.malformed);
         to.counter("fedmsg_replay_records", "Records that were given", self.records);
         to.counter("fedmsg_replay_sent_bytes", "Bytes of them", self.bytes);
-        to.counter(
-            "fedmsg_replay_damaged",
-            "Requests that came to a damaged record",
-            self.damaged,
-        );
+        to.counter("fedmsg_replay_damaged", "Requests that came to a damaged record", self.damaged);
         to.counter(
             "fedmsg_replay_floors_refused",
             "Floors of consumers for which there was no room",

@@ -64,11 +64,7 @@ impl Source for SubscriberMetrics {
             self.stalled,
         );
         to.gauge("fedmsg_subscriber_streams", "Streams that are known", self.streams);
-        to.gauge(
-            "fedmsg_subscriber_endpoints",
-            "Endpoints that are followed",
-            self.endpoints,
-        );
+        to.gauge("fedmsg_subscriber_endpoints", "Endpoints that are followed", self.endpoints);
         to.gauge("fedmsg_subscriber_queued", "Events that wait to be taken", self.queued);
         to.counter("fedmsg_subscriber_turns", "Turns of its thread", self.turns);
     }

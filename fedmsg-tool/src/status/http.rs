@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,9 @@ struct Shared {
     stop: Arc<AtomicBool>,
     /// Oldest first.
     open: Mutex<VecDeque<(u64, TcpStream)>>,
-    threads: AtomicUsize,
+    threads: Mutex<usize>,
+    /// A thread has ended.
+    ended: Condvar,
 }
 
 impl Server {
@@ -56,7 +58,8 @@ impl Server {
             board,
             stop: Arc::clone(&stop),
             open: Mutex::default(),
-            threads: AtomicUsize::new(0),
+            threads: Mutex::default(),
+            ended: Condvar::new(),
         });
         let thread = Builder::new().name("fedmsg-status".into());
         thread.spawn(move || accept(&listener, &shared)).map_err(StatusError::Thread)?;
@@ -100,9 +103,7 @@ impl Shared {
     /// Serves a connection on a thread of its own.
     fn take(self: &Arc<Shared>, id: u64, connection: TcpStream) -> io::Result<()> {
         let begun = Instant::now();
-        if self.threads.load(Ordering::SeqCst) >= THREADS_MAX {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+        self.wait_for_a_thread()?;
         let mut open = lock(&self.open);
         if open.len() >= CONNECTIONS_MAX
             && let Some((_, oldest)) = open.pop_front()
@@ -113,7 +114,7 @@ impl Shared {
         }
         open.push_back((id, connection.try_clone()?));
         drop(open);
-        self.threads.fetch_add(1, Ordering::SeqCst);
+        *lock(&self.threads) += 1;
         let shared = Arc::clone(self);
         let started = Builder::new().name("fedmsg-http".into()).spawn(move || {
             if serve(&connection, &shared.board, begun + TIME_MAX).is_err() {
@@ -130,7 +131,18 @@ impl Shared {
 
     fn end(&self, id: u64) {
         lock(&self.open).retain(|(other, _)| *other != id);
-        self.threads.fetch_sub(1, Ordering::SeqCst);
+        *lock(&self.threads) -= 1;
+        self.ended.notify_one();
+    }
+
+    /// Threads whose connection was closed are about to end.
+    fn wait_for_a_thread(&self) -> io::Result<()> {
+        let is_full = |threads: &mut usize| *threads >= THREADS_MAX;
+        let waited = self.ended.wait_timeout_while(lock(&self.threads), AGAIN, is_full);
+        match waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -135,15 +135,16 @@ impl Daemon {
         self.service.stopping();
     }
 
-    /// The main loop has gone round: a sign of life, and from time to time what is shown.
-    pub fn turn(&mut self, now: Instant, report: impl FnOnce() -> Report) {
+    /// The main loop has gone round: a sign of life. Says whether it is time to [show](Daemon::show) something new.
+    pub fn turn(&mut self, now: Instant) -> bool {
         self.service.feed(&self.progress, now);
         let is_due = self.shown.is_none_or(|at| now.saturating_duration_since(at) >= FRESH);
-        if !is_due || !self.is_watched() {
-            return;
-        }
+        is_due && self.is_watched()
+    }
+
+    /// Shows how it is now.
+    pub fn show(&mut self, now: Instant, report: Report) {
         self.shown = Some(now);
-        let report = report();
         self.service.status(now, || report.line());
         self.board.show(report);
     }

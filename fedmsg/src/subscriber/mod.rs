@@ -219,7 +219,7 @@ impl Subscriber {
     }
 
     /// The configuration in force.
-    pub(crate) fn config(&self) -> Arc<Config> {
+    pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.shared.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

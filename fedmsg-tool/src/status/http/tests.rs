@@ -1,9 +1,9 @@
 //! Clients as they should be, and as they should not.
 
 use super::*;
+use crate::metrics::{Metrics, Source};
 use crate::progress::{Progress, STUCK_AFTER};
 use crate::status::{Report, State};
-use crate::metrics::{Metrics, Source};
 
 struct One;
 
