@@ -12,6 +12,7 @@ mod consumer_cli;
 mod consumer_kills;
 mod consumer_live;
 mod crash;
+mod daemons;
 mod full_disk;
 mod harness;
 mod herd;
