@@ -28,8 +28,8 @@ pub struct Keeping {
     reader: LogReader,
     /// When heartbeats were written down the last time.
     saved: Instant,
-    /// It was said that the disk takes nothing.
-    is_failing: bool,
+    /// Why the disk takes nothing, which was said.
+    failing: Option<String>,
 }
 
 impl Keeping {
@@ -45,7 +45,7 @@ impl Keeping {
     pub fn on(disk: Arc<dyn Disk>, folder: &Path, settings: Settings) -> Result<Keeping, LogError> {
         let log = Log::open(disk, folder, settings)?;
         let reader = log.reader();
-        Ok(Keeping { log, reader, saved: Instant::now(), is_failing: false })
+        Ok(Keeping { log, reader, saved: Instant::now(), failing: None })
     }
 
     /// What others may read of it.
@@ -120,18 +120,40 @@ impl Keeping {
     fn note(&mut self, appended: Result<(), LogError>) -> Result<(), String> {
         match appended {
             Ok(()) => {
-                if std::mem::take(&mut self.is_failing) {
+                if self.failing.take().is_some() {
                     tracing::info!("the log takes messages again");
                 }
                 Ok(())
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if self.failing.replace(error.to_string()).is_none() {
                     tracing::error!(%error, "the log takes nothing: producers keep their messages, and put them again");
                 }
                 Err(format!("this relay's disk takes nothing: {error}"))
             }
         }
+    }
+
+    /// Why the disk took nothing the last time; nothing when it did.
+    pub(crate) fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    /// Tries a disk that has failed with a heartbeat of the relay itself: otherwise it would not be known that it works
+    /// again before somebody puts something, and who looks for a relay that is ready puts nothing to this one.
+    pub(crate) fn probe(&mut self, own: &OwnStream, beat: &Wire) {
+        if self.failing.is_some() {
+            let keep = Kind::Heartbeat { wire: beat };
+            let item = Item { stream: own.stream(), epoch: own.epoch(), i: 0, keep };
+            let appended = self.log.append(&[item], now());
+            // What is wrong was said.
+            let _ = self.note(appended);
+        }
+    }
+
+    /// What the log counts.
+    pub(crate) fn metrics(&self) -> LogMetrics {
+        self.log.metrics(now())
     }
 
     /// The newest heartbeat of the relay itself.

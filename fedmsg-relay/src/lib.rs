@@ -11,6 +11,7 @@ mod follow;
 pub mod keeping;
 mod run;
 mod settings;
+mod standing;
 
 pub use run::run;
 pub use settings::{Cli, Options, RelayError};

@@ -24,6 +24,7 @@ use crate::desk::Desk;
 use crate::follow::{Followed, Whom};
 use crate::keeping::Keeping;
 use crate::settings::{Options, RelayError, own_entry};
+use crate::standing::{Seen, Standing};
 
 /// How often it is told what was carried, if anything was.
 const REPORT: Duration = Duration::from_secs(60);
@@ -55,14 +56,16 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let entry = own_entry(options, &config)?;
     let key = own_key(&config, &entry)?;
+    let mut standing = Standing::start(options, &config)?;
     let (own, sockets, replay) = take_slot(&config, &entry, &key)?;
     let mut keeping = Keeping::open(&config, own.stream())?;
     keeping.keep_own(&own)?;
-    let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
     let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
     if let Some(following) = &mut following {
         following.begin(&keeping, &config.trust, sockets.waker())?;
     }
+    let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
+    standing.watch(serving, following.is_some(), keeping.reader());
 
     let (stopping, update) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let (waker, flag) = (sockets.waker(), Arc::clone(&stopping));
@@ -75,7 +78,8 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         waker.wake();
     };
-    let _watch = Watch::start(load.clone(), Arc::clone(&config), Box::new(follow))?;
+    let watch = Watch::start(load.clone(), Arc::clone(&config), Box::new(follow))?;
+    standing.follow_hangups(watch.reloader(), sockets.waker())?;
 
     let addresses: Vec<String> = entry.submit.iter().map(ToString::to_string).collect();
     tracing::info!(identity = %entry.identity, stream = %own.stream(), submit = addresses.join(" "), "ready");
@@ -96,6 +100,7 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         following,
         trim_at: Instant::now(),
         config,
+        broken: None,
         identity: entry.identity,
         refusals: HashMap::new(),
         second: Instant::now(),
@@ -103,9 +108,9 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         start: Instant::now(),
         reported: (Instant::now(), Counts::default()),
     };
-    relay.serve(&stopping, &update);
+    relay.serve(&stopping, &update, &mut standing);
     // Whoever asks is answered until the last words are there to be asked for.
-    drop(serving);
+    drop(standing);
     tracing::info!("ended");
     Ok(Code::Ok)
 }
@@ -180,6 +185,8 @@ struct Relay {
     following: Option<Followed>,
     trim_at: Instant,
     config: Arc<Config>,
+    /// Why the files as they are now cannot be used.
+    broken: Option<String>,
     identity: fedmsg::Identity,
     /// Refused messages of this second, by producer.
     refusals: HashMap<Bytes, u32>,
@@ -190,17 +197,28 @@ struct Relay {
 }
 
 impl Relay {
-    fn serve(mut self, stopping: &AtomicBool, update: &Mutex<Option<ConfigUpdate>>) {
+    fn serve(
+        mut self,
+        stopping: &AtomicBool,
+        update: &Mutex<Option<ConfigUpdate>>,
+        standing: &mut Standing,
+    ) {
         let (mut asked, mut stopped) = (Vec::new(), None);
+        standing.ready(self.seen());
         loop {
             let stop = stopping.load(Ordering::SeqCst);
+            // Looked at first: what a reload brought is behind it.
+            let is_reloaded = standing.is_reloaded();
             if let Some(update) = update.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 self.reconfigure(update);
             }
-            let pause = if stop { Duration::ZERO } else { self.pause() };
+            if is_reloaded {
+                standing.ready(self.seen());
+            }
+            let pause = if stop { Duration::ZERO } else { self.pause().min(standing.pause()) };
             let subscribers = self.sockets.wait(pause, &mut asked);
             if stop {
-                let since = *stopped.get_or_insert_with(Instant::now);
+                let since = *stopped.get_or_insert_with(|| standing.stopping());
                 if asked.is_empty() || since.elapsed() >= DRAIN_MAX {
                     break;
                 }
@@ -214,12 +232,28 @@ impl Relay {
             self.follow();
             self.store();
             self.on_time();
+            standing.turn(subscribers, || self.seen());
         }
         self.report(true);
         let stream = self.own.stream().clone();
         let last = self.own.close(&self.config.digest);
         self.sockets.publish(&last.wire);
         self.keeping.close(&stream, &last.wire);
+    }
+
+    /// What is shown of it.
+    fn seen(&self) -> Seen {
+        Seen {
+            identity: self.identity.clone(),
+            digest: self.config.digest.clone(),
+            broken: self.broken.clone(),
+            is_configured: self.config.endpoints.contains_key(&self.identity),
+            failing: self.keeping.failing().map(str::to_owned),
+            counts: self.core.counts,
+            streams: self.core.stream_count() as u64,
+            log: self.keeping.metrics(),
+            follower: self.following.as_ref().map(Followed::metrics),
+        }
     }
 
     fn pause(&self) -> Duration {
@@ -237,7 +271,11 @@ impl Relay {
                 self.sockets.publish(wire);
             }
         }
-        for wire in self.own.due(&self.config.digest) {
+        let due = self.own.due(&self.config.digest);
+        if let Some(beat) = due.first() {
+            self.keeping.probe(&self.own, beat);
+        }
+        for wire in due {
             self.keeping.beaten(self.own.stream(), &wire);
             self.sockets.publish(&wire);
         }
@@ -377,7 +415,7 @@ impl Relay {
             }
             None => tracing::info!(digest = update.config.digest, "configuration in force"),
         }
-        self.config = update.config;
+        (self.config, self.broken) = (update.config, update.error);
         match self.config.endpoints.get(&self.identity) {
             Some(entry) => {
                 let trust = Arc::clone(&self.config.trust);

@@ -107,6 +107,8 @@ pub const HELD_MESSAGES_MAX: usize = 10_000;
 pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Streams that a reader keeps a position of; the one silent for longest is forgotten first.
 pub const STREAMS_MAX: usize = 20_000;
+/// Streams that stand still which a reader names.
+pub const STALLED_NAMES_MAX: usize = 100;
 /// Leaves of past messages that a reader keeps for each stream, to tell a duplicate from a fork.
 pub const RECENT_LEAVES: usize = 64;
 /// Default bound of a publisher's and of a subscriber's queue, in messages.

@@ -44,7 +44,7 @@ pub use origins::Origin;
 pub use problem::{ConfigError, ConfigWarning, Place, Problem, ProblemKind, Source};
 pub use settings::{PublisherSection, RelaySection, SubscribeSection};
 pub use trusted_keys::{LastGood, Revocation};
-pub use watch::{ConfigUpdate, OnUpdate, Watch, WatchOptions};
+pub use watch::{ConfigUpdate, OnUpdate, Reloaded, Reloader, Watch, WatchOptions};
 
 use crate::identity::Identity;
 use crate::keys::{KeyId, SecretKey};
