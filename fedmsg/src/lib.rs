@@ -74,7 +74,9 @@ pub mod open;
 #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod outbox;
 mod pacing;
-mod planted;
+/// For the tests of the bus itself; no part of what is promised.
+#[doc(hidden)]
+pub mod planted;
 pub mod policy;
 /// For the simulator; no part of what is promised.
 #[doc(hidden)]

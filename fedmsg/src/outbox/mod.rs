@@ -13,6 +13,9 @@ mod commands;
 #[cfg(feature = "net")]
 mod flush;
 pub(crate) mod marks;
+/// For the simulator; no part of what is promised.
+#[doc(hidden)]
+pub mod post;
 #[cfg(feature = "net")]
 pub(crate) mod sender;
 mod slots;
