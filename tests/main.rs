@@ -11,6 +11,7 @@ mod commands;
 mod consumer_cli;
 mod consumer_kills;
 mod consumer_live;
+mod copies;
 mod crash;
 mod daemons;
 mod everybody;

@@ -44,6 +44,8 @@
 mod clock;
 pub mod config;
 pub mod consumer;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
+mod copies;
 mod dedup;
 #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod delivered;
