@@ -9,6 +9,7 @@ mod callers;
 #[doc(hidden)]
 pub mod core;
 mod direct;
+mod journals;
 mod keeping;
 /// See [`core`].
 #[doc(hidden)]
