@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::envelope::{Epoch, Wire};
-use crate::frame_parts::{Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word};
+use crate::frame_parts::{
+    Acknowledged, Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
+};
 use crate::frames::VERSION;
 use crate::identity::StreamName;
 use crate::limits;
@@ -165,6 +167,17 @@ impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
         Ok(Range { epoch, first, last })
     }
 
+    pub(crate) fn floors(&mut self) -> Result<Vec<Acknowledged>, FrameError> {
+        let items = self.items("floors", 4, limits::FLOORS_OF_STREAM_MAX)?;
+        (0..items).map(|_| self.acknowledged()).collect()
+    }
+
+    fn acknowledged(&mut self) -> Result<Acknowledged, FrameError> {
+        let (consumer, epoch, upto) = (self.word("consumer")?, self.epoch()?, self.i("upto")?);
+        let age_ms = self.number_to("age", limits::TIME_MS_MAX)?;
+        Ok(Acknowledged { consumer, epoch, upto, age_ms })
+    }
+
     pub(crate) fn filters(&mut self) -> Result<Vec<Pattern>, FrameError> {
         let items = self.items("filter", 1, limits::FILTERS_MAX)?;
         (0..items).map(|_| self.filter()).collect()
@@ -242,6 +255,11 @@ impl Writer {
 
     pub(crate) fn spot(self, spot: &Spot) -> Writer {
         self.text(spot.stream.as_str()).epoch(spot.epoch).number(spot.i)
+    }
+
+    pub(crate) fn acknowledged(self, one: &Acknowledged) -> Writer {
+        let start = self.text(one.consumer.as_str()).epoch(one.epoch);
+        start.number(one.upto).number(one.age_ms.min(limits::TIME_MS_MAX))
     }
 
     pub(crate) fn span(self, span: Span) -> Writer {

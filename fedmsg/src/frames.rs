@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::envelope::{Epoch, Wire};
 use crate::frame_fields::{Fields, Writer};
 pub use crate::frame_parts::{
-    Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
+    Acknowledged, Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
 };
 use crate::identity::StreamName;
 use crate::limits;
@@ -84,6 +84,12 @@ pub enum Ask {
         /// The consumer.
         consumer: Word,
     },
+    /// `FLOORS`: what named consumers said by `ACK`. Answer: [`Reply::Floors`]. Holders from before this
+    /// question call it `malformed`, which says nothing about consumers.
+    Floors {
+        /// The stream.
+        stream: StreamName,
+    },
 }
 
 impl Request {
@@ -102,6 +108,7 @@ impl Request {
                 upto: fields.i("upto")?,
                 consumer: fields.word("consumer")?,
             },
+            b"FLOORS" => Ask::Floors { stream: fields.stream()? },
             _ => return Err(FrameError::Verb),
         };
         fields.end()?;
@@ -129,6 +136,7 @@ impl Request {
                 let start = Writer::new("ACK", &self.id).text(stream.as_str()).epoch(*epoch);
                 start.number(*upto).text(consumer.as_str())
             }
+            Ask::Floors { stream } => Writer::new("FLOORS", &self.id).text(stream.as_str()),
         }
         .done()
     }
@@ -243,6 +251,11 @@ pub enum Reply {
     },
     /// `OK`, to `ACK`.
     Ok,
+    /// `FLOORS`, to `FLOORS`.
+    Floors {
+        /// How far each named consumer is with the stream, as it said itself; in order of the names.
+        floors: Vec<Acknowledged>,
+    },
     /// `ERR`, to anything.
     Err {
         /// What is wrong.
@@ -298,6 +311,7 @@ impl Answer {
             }
             Reply::Expect { span, spot } => verb("EXPECT").span(*span).spot(spot),
             Reply::Ok => verb("OK"),
+            Reply::Floors { floors } => floors.iter().fold(verb("FLOORS"), Writer::acknowledged),
             Reply::Err { code, text } => verb("ERR").text(code.name()).cut_text(text),
         }
         .done()
@@ -338,6 +352,7 @@ impl Reply {
             },
             b"EXPECT" => Reply::Expect { span: fields.span()?, spot: fields.spot()? },
             b"OK" => Reply::Ok,
+            b"FLOORS" => Reply::Floors { floors: fields.floors()? },
             b"ERR" => Reply::Err { code: fields.code()?, text: fields.text()? },
             _ => return Err(FrameError::Verb),
         })
