@@ -2,6 +2,10 @@
 //! argument, and so is the word of a holder, which is believed only after its signature was verified for these very
 //! records ([`stored`](crate::stored)).
 
+#[cfg(all(test, feature = "net"))]
+mod history;
+mod learning;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
