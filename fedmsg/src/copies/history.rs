@@ -159,7 +159,7 @@ impl World {
         for at in 0..self.holders.len() {
             if !self.delivery.is_asked(at) {
                 let upto = self.delivery.delivered().of(&name(at));
-                let from = self.copies.to_prove(&name(at), upto, self.now);
+                let from = self.copies.unproven(&name(at), upto, self.now);
                 from.into_iter().for_each(|from| self.delivery.prove(at, from));
             }
             let chance = self.random.u64(..);

@@ -123,7 +123,7 @@ mod counting {
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
-    use super::super::{Answer, PublishError, Shared};
+    use super::super::{Answer, PublishError, Shared, Shortfall};
     use super::{Handover, Wait, Wants};
     use crate::config::OnUnreachable;
     use crate::copies::{Copies, Due, Waiting};
@@ -200,13 +200,13 @@ mod counting {
         }
 
         /// From where on a relay that has so much is asked for its receipts again.
-        pub(crate) fn to_prove(
+        pub(crate) fn unproven(
             &mut self,
             relay: &Identity,
             upto: Option<Point>,
             now: u64,
         ) -> Option<Point> {
-            self.copies.to_prove(relay, upto, now)
+            self.copies.unproven(relay, upto, now)
         }
 
         /// Answers those who need not wait, or may not wait any longer. The identifiers of messages that will never
@@ -254,22 +254,14 @@ mod counting {
                 receipt.copies = holders;
                 return shared.answer(answer, Ok(receipt));
             };
-            let (stream, is_kept) =
-                (receipt.stream.clone(), !matches!(shared.level, Level::Stored(_)));
+            let is_kept = !matches!(shared.level, Level::Stored(_));
             let reached = holders.len();
             shared.counts.short_of_copies.fetch_add(1, Ordering::Relaxed);
             let (Level::Replicated(wanted) | Level::Stored(wanted)) = shared.level else { return };
-            let error = PublishError::NotCopied {
-                stream: stream.clone(),
-                epoch,
-                i,
-                wanted,
-                is_kept,
-                copies: holders.clone(),
-                missing,
-            };
+            let (stream, copies, level) = (receipt.stream.clone(), holders.clone(), shared.level);
+            let short = Shortfall { stream, epoch, i, level, wanted, copies, missing };
             if !std::mem::replace(&mut self.is_told, true) {
-                tracing::error!(%stream, %error, "a message has fewer copies than promised");
+                tracing::error!(stream = %short.stream, error = %short, "a message has fewer copies than promised");
             }
             let result = match self.on_unreachable {
                 OnUnreachable::Local if is_kept => {
@@ -279,7 +271,7 @@ mod counting {
                     receipt.copies = holders;
                     Ok(receipt)
                 }
-                _ => Err(error),
+                _ => Err(PublishError::NotCopied(Box::new(short))),
             };
             shared.answer(answer, result);
         }
