@@ -46,7 +46,7 @@ pub use problem::{ConfigError, ConfigWarning, Place, Problem, ProblemKind, Sourc
 pub use promises::OnUnreachable;
 pub use settings::{PublisherSection, RelaySection, SubscribeSection};
 pub use trusted_keys::{LastGood, Revocation};
-pub use watch::{ConfigUpdate, OnUpdate, Watch, WatchOptions};
+pub use watch::{ConfigUpdate, OnUpdate, Reloaded, Reloader, Watch, WatchOptions};
 
 use crate::identity::Identity;
 use crate::keys::{KeyId, SecretKey};

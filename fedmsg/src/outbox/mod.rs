@@ -15,6 +15,9 @@ pub(crate) mod exchange;
 #[cfg(feature = "net")]
 mod flush;
 pub(crate) mod marks;
+/// For the simulator; no part of what is promised.
+#[doc(hidden)]
+pub mod post;
 #[cfg(feature = "net")]
 pub(crate) mod sender;
 mod slots;

@@ -16,6 +16,7 @@ mod direct;
 mod entrusted;
 #[cfg(feature = "net")]
 mod holders;
+mod journals;
 mod keeping;
 /// See [`core`].
 #[doc(hidden)]
