@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use fedmsg::outbox_table::{POSTGRES_SCHEMA, SQLITE_SCHEMA};
+
 use crate::harness::{Bus, Program, Rounds, command};
 
 /// Where the example can be told to die.
@@ -72,6 +74,15 @@ fn check(bus: &Bus, rounds: &Rounds) {
     let once: BTreeMap<u64, u64> = orders.iter().map(|order| (*order, 1)).collect();
     assert_eq!(shown(bus), once);
     rounds.end(&format!("{} orders, each shown once, and nothing else", orders.len()));
+}
+
+#[test]
+fn the_tables_in_the_documentation_are_those_of_the_library() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/outbox-table.md");
+    let text = std::fs::read_to_string(path).expect("the page");
+    for schema in [SQLITE_SCHEMA, POSTGRES_SCHEMA] {
+        assert!(text.contains(&format!("```sql\n{schema}```")), "{schema}");
+    }
 }
 
 #[test]
