@@ -25,6 +25,7 @@ mod journal_cli;
 mod kills;
 mod options;
 mod outbox;
+mod outbox_table;
 mod partitions;
 mod publishing;
 mod relay;
