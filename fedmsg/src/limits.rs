@@ -99,6 +99,8 @@ pub const HEARTBEAT_AFTER_BURST_MS: u64 = 100;
 
 /// Verified roots that a receiver remembers.
 pub const ROOTS_MAX: usize = 8_192;
+/// Trees of which a receiver remembers more than the root, so that the others of their leaves need fewer hashes.
+pub const TREES_MAX: usize = 8;
 /// Policy decisions that a receiver remembers.
 pub const VERDICTS_MAX: usize = 16_384;
 /// Messages that a reader holds behind holes, for all streams together.
