@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ use crate::publishing::publish;
 
 /// The time in which a sign of life is expected.
 const WATCHDOG: Duration = Duration::from_secs(4);
+/// Between two requests for the same.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon with its pages.
 struct Served {
@@ -51,7 +53,27 @@ impl Served {
 
     /// Waits until a page answers so.
     fn says(&self, path: &str, code: u16, text: &str) -> String {
-        until(|| self.get(path).filter(|(is, body)| *is == code && body.contains(text))).1
+        let fits = |(is, body): &(u16, String)| *is == code && body.contains(text);
+        let what = format!("{path} with {code} and {text:?}");
+        self.until(&what, || self.get(path), fits).1
+    }
+
+    /// Asks again and again. Not as fast as it can: each connection takes a port away for a minute.
+    fn until<T: std::fmt::Debug>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> Option<T>,
+        fits: impl Fn(&T) -> bool,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = ask();
+            assert!(Instant::now() < deadline, "waited for {what}; the last answer: {answer:?}");
+            match answer.filter(&fits) {
+                Some(answer) => return answer,
+                None => std::thread::sleep(BETWEEN),
+            }
+        }
     }
 
     fn status(&self) -> Value {
@@ -66,6 +88,11 @@ impl Served {
         let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = value.unwrap_or_else(|| panic!("there is no {name} in\n{body}"));
         value.parse().expect("a number")
+    }
+
+    /// Waits until a metric is as much as that.
+    fn reaches(&self, name: &str, value: f64) {
+        self.until(name, || Some(self.metric(name)), |is| *is >= value);
     }
 
     fn hangup(&self) {
@@ -131,7 +158,7 @@ fn a_relay_shows_what_it_carries() {
         publish(&publisher, "a.n", n);
     }
     assert!(publisher.flush(PATIENCE), "the relay has everything");
-    until(|| (relay.metric("fedmsg_relay_carried_total") == 20.0).then_some(()));
+    relay.reaches("fedmsg_relay_carried_total", 20.0);
     assert!(relay.metric("fedmsg_log_records_total") >= 20.0);
     assert!(relay.metric("fedmsg_log_bytes") > 0.0);
     let status = relay.status();
@@ -252,9 +279,8 @@ fn a_relay_whose_disk_hangs_gives_no_sign_of_life_and_says_why() {
     assert_eq!(relay.status()["live"], false, "everything is answered all the same");
     // Whatever was told before it hung is taken out, and then a whole time of the watchdog goes by.
     manager.drain();
-    let age = || relay.metric("fedmsg_progress_age_seconds{part=\"writer\"}");
-    let late = age() + WATCHDOG.as_secs_f64();
-    until(|| (age() > late).then_some(()));
+    let age = "fedmsg_progress_age_seconds{part=\"writer\"}";
+    relay.reaches(age, relay.metric(age) + WATCHDOG.as_secs_f64());
     let told = manager.drain();
     assert!(!told.iter().any(|message| message.contains("WATCHDOG=1")), "{told:?}");
     disk.heals();
@@ -275,10 +301,11 @@ fn a_tail_is_ready_when_its_streams_are_live() {
     publish(&publisher, "app.n", 1);
     tail.program.json();
     tail.says("/ready", 200, "ready");
-    until(|| (tail.metric("fedmsg_tail_messages_total") == 1.0).then_some(()));
+    tail.reaches("fedmsg_tail_messages_total", 1.0);
     assert_eq!(tail.metric("fedmsg_subscriber_lost_total"), 0.0);
     publisher.close();
-    tail.says("/status", 200, "endpoints are down: app.one");
+    // Meanwhile the service manager reads nothing, and nobody waits for it.
+    tail.says("/status", 200, "endpoints that are not heard: app.one");
     tail.hangup();
     manager.until("RELOADING=1");
     assert_eq!(manager.next().lines().next(), Some("READY=1"));
