@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::full_disk::Small;
 use crate::harness::{
-    Bus, PATIENCE, Program, atomically, free_port, not_run, succeeds, trace, until,
+    Bus, PATIENCE, Program, atomically, command, free_port, not_run, succeeds, trace, until,
 };
 use crate::publishing::publish;
 
@@ -28,8 +29,18 @@ struct Served {
 
 impl Served {
     fn start(bus: &Bus, name: &str, arguments: &[&str], manager: Option<&Manager>) -> Served {
+        Served::start_in(&bus.etc(), name, arguments, manager)
+    }
+
+    fn start_in(
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        manager: Option<&Manager>,
+    ) -> Served {
         let port = free_port();
-        let mut command = bus.program(name);
+        let mut command = command(name);
+        command.arg("--config-dir").arg(folder);
         command.args(["-v", "--status", &port.to_string()]).args(arguments);
         if let Some(manager) = manager {
             command.env("NOTIFY_SOCKET", &manager.path);
@@ -290,6 +301,35 @@ fn a_relay_whose_disk_hangs_gives_no_sign_of_life_and_says_why() {
 }
 
 #[test]
+fn a_relay_whose_disk_is_full_lives_and_is_not_ready_until_there_is_room() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("log.one");
+    let Some(small) = Small::mount(bus.path("small")) else { return };
+    let other = bus.copy("other");
+    let state = format!("[bus]\nstate_dir = {:?}\n", bus.path("small"));
+    fs::write(other.join("15-state.toml"), state).expect("written");
+    let relay = Served::start_in(&other, "fedmsg-relay", &[], None);
+    relay.says("/ready", 200, "ready");
+    let filling = small.point.join("filling");
+    let mut file = fs::File::create(&filling).expect("made");
+    while file.write_all(&[0; 4_096]).is_ok() {}
+    drop(file);
+    let mut command = bus.program("fedmsg");
+    command.env("FEDMSG_IDENTITY", "log.one");
+    command.args(["publish", "log.n", "--wait", "stored", "--timeout", "2s"]);
+    let mut command = Program::start(command);
+    command.tell(&"x".repeat(600_000));
+    assert_eq!(command.end().0, 75, "the relay takes nothing");
+    relay.says("/ready", 503, "the disk takes nothing");
+    relay.says("/live", 200, "live");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 1.0);
+    fs::remove_file(&filling).expect("removed");
+    // Nobody puts anything: it finds out by itself.
+    relay.says("/ready", 200, "ready");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 0.0);
+}
+
+#[test]
 fn a_tail_is_ready_when_its_streams_are_live() {
     let bus = Bus::with(&["app.one"]);
     let manager = Manager::new(&bus);
@@ -372,6 +412,7 @@ mod documents {
 
     use fedmsg::durable::DurableMetrics;
     use fedmsg::journal::JournalMetrics;
+    use fedmsg::outbox_table::OutboxTableMetrics;
     use fedmsg::publisher::PublisherMetrics;
     use fedmsg::subscriber::SubscriberMetrics;
     use fedmsg_tool::metrics::Metrics;
@@ -417,6 +458,7 @@ mod documents {
         durable.reader = Some(SubscriberMetrics::default());
         metrics.add(&publisher);
         metrics.add(&durable);
+        metrics.add(&OutboxTableMetrics::default());
         rows.extend(served(&metrics.render()));
         rows
     }

@@ -168,7 +168,7 @@ fn run(
 }
 
 /// What is to be kept of an event; what is said of losses goes to the log.
-fn record_of(event: Event) -> Option<Wire> {
+pub fn record_of(event: Event) -> Option<Wire> {
     match event {
         Event::Message(message) | Event::Late(message) | Event::Internal(message) => {
             Some(message.wire().clone())

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fedmsg::config::{Config, ConfigUpdate, EndpointEntry, Watch};
 use fedmsg::endpoint::Endpoint;
+use fedmsg::envelope::Wire;
 use fedmsg::frames::{Answer, Ask, ErrorCode, Reply, Request, RequestId};
 use fedmsg::keys::SecretKey;
 use fedmsg::net::Zmq;
@@ -25,6 +26,7 @@ use crate::follow::{Followed, Whom};
 use crate::keeping::Keeping;
 use crate::settings::{Options, RelayError, own_entry};
 use crate::standing::{Seen, Standing};
+use crate::waiting::{Outside, Waiting};
 
 /// How often it is told what was carried, if anything was.
 const REPORT: Duration = Duration::from_secs(60);
@@ -37,10 +39,6 @@ const LIVELY_MS: u64 = 300_000;
 const REFUSALS_PER_SECOND: u32 = 1_000;
 /// Producers whose refusals are counted.
 const PRODUCERS_MAX: usize = 10_000;
-/// Records and heartbeats that are stored with one sync.
-const BATCH_RECORDS: usize = 1_024;
-/// Bytes of them.
-const BATCH_BYTES: usize = 8 << 20;
 /// How often retention is looked at.
 const TRIM: Duration = Duration::from_secs(10);
 
@@ -59,7 +57,7 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let mut standing = Standing::start(options, &config)?;
     let (own, sockets, replay) = take_slot(&config, &entry, &key)?;
     let mut keeping = Keeping::open(&config, own.stream())?;
-    keeping.keep_own(&own)?;
+    keeping.keep_own(own.stream(), own.epoch(), own.genesis())?;
     let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
     if let Some(following) = &mut following {
         following.begin(&keeping, &config.trust, sockets.waker())?;
@@ -94,9 +92,7 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         key,
         sockets,
         keeping,
-        waiting: Vec::new(),
-        waiting_records: 0,
-        waiting_bytes: 0,
+        waiting: Waiting::default(),
         following,
         trim_at: Instant::now(),
         config,
@@ -177,11 +173,7 @@ struct Relay {
     key: Arc<SecretKey>,
     sockets: RelaySockets,
     keeping: Keeping,
-    /// What was put since the last sync, and by whom.
-    waiting: Vec<(Option<(Bytes, RequestId)>, Taken)>,
-    /// Records and heartbeats of it, and their bytes.
-    waiting_records: usize,
-    waiting_bytes: usize,
+    waiting: Waiting<(Bytes, RequestId)>,
     following: Option<Followed>,
     trim_at: Instant,
     config: Arc<Config>,
@@ -273,7 +265,7 @@ impl Relay {
         }
         let due = self.own.due(&self.config.digest);
         if let Some(beat) = due.first() {
-            self.keeping.probe(&self.own, beat);
+            self.keeping.probe(self.own.stream(), self.own.epoch(), beat);
         }
         for wire in due {
             self.keeping.beaten(self.own.stream(), &wire);
@@ -316,7 +308,7 @@ impl Relay {
     }
 
     /// Takes messages, which wait for the next sync with those of others.
-    fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[fedmsg::envelope::Wire]) {
+    fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[Wire]) {
         let taken = self.core.put(messages, self.millis(), &self.keeping);
         if !taken.refusals.is_empty() && self.refusals.len() < PRODUCERS_MAX {
             *self.refusals.entry(peer.clone()).or_default() += taken.refusals.len() as u32;
@@ -353,55 +345,22 @@ impl Relay {
 
     /// Everything that waits is stored with the next sync, which is done at once when it is much.
     fn wait_for_sync(&mut self, from: Option<(Bytes, RequestId)>, taken: Taken) {
-        let (records, bytes) = taken.size();
-        self.waiting_records += records;
-        self.waiting_bytes += bytes;
-        self.waiting.push((from, taken));
-        if self.waiting_records >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
+        if self.waiting.add(from, taken) {
             self.store();
         }
     }
 
     /// Stores what was put, publishes it, and answers.
     fn store(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        (self.waiting_records, self.waiting_bytes) = (0, 0);
-        if waiting.is_empty() {
-            return;
-        }
-        let stored = self.keeping.store(waiting.iter().map(|(_, taken)| taken));
-        match &stored {
-            Ok(()) => self.core.stored(),
-            Err(_) => {
-                self.core.not_stored(&self.keeping);
-                if let Some(following) = &mut self.following {
-                    following.failed();
-                }
-            }
-        }
-        for (from, taken) in waiting {
-            for wire in taken.publish.iter().filter(|_| stored.is_ok()) {
-                if !self.sockets.publish(wire) {
-                    tracing::debug!("a subscriber is too slow: it has to fetch messages");
-                }
-            }
-            let Some((peer, id)) = from else { continue };
-            let replies = match &stored {
-                Ok(()) => taken.answers(&self.key),
-                Err(text) => vec![error(ErrorCode::Full, text)],
-            };
-            self.send(&peer, &id, replies);
+        let Relay { waiting, core, keeping, key, sockets, .. } = self;
+        let stored = waiting.store(core, keeping, key, &mut Crowd(sockets));
+        if let (Err(_), Some(following)) = (stored, &mut self.following) {
+            following.failed();
         }
     }
 
     fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) {
-        for reply in replies {
-            let answer = Answer { id: id.clone(), reply };
-            if !self.sockets.answer(peer, &answer.encode()) {
-                tracing::debug!("a producer is gone before its answer");
-                return;
-            }
-        }
+        Crowd(&mut self.sockets).send(peer, id, replies);
     }
 
     fn millis(&self) -> u64 {
@@ -437,6 +396,33 @@ impl Relay {
             let streams = self.core.stream_count();
             tracing::info!(carried, duplicates, refused, early, unstored, streams, "in all");
         }
+    }
+}
+
+/// Readers and producers.
+struct Crowd<'a>(&'a mut RelaySockets);
+
+impl Crowd<'_> {
+    fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) {
+        for reply in replies {
+            let answer = Answer { id: id.clone(), reply };
+            if !self.0.answer(peer, &answer.encode()) {
+                tracing::debug!("a producer is gone before its answer");
+                return;
+            }
+        }
+    }
+}
+
+impl Outside<(Bytes, RequestId)> for Crowd<'_> {
+    fn publish(&mut self, wire: &Wire) {
+        if !self.0.publish(wire) {
+            tracing::debug!("a subscriber is too slow: it has to fetch messages");
+        }
+    }
+
+    fn answer(&mut self, (peer, id): &(Bytes, RequestId), replies: Vec<Reply>) {
+        self.send(peer, id, replies);
     }
 }
 
