@@ -2,6 +2,7 @@
 //! positions of each stream contiguous, and decides what is stored and published.
 
 mod answer;
+mod following;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use fedmsg::merkle::Leaf;
 use fedmsg::open::{Opener, Place, Record, Refused, Verified};
 use fedmsg::record::State;
 use fedmsg::rejection::Rejection;
+use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
 
@@ -129,9 +131,11 @@ struct Carried {
     /// Nothing of it has been stored yet where there is none.
     head: Option<Head>,
     /// For new readers, where this relay publishes the stream.
-    genesis: Option<Wire>,
+    genesis: Option<(Epoch, Wire)>,
     /// The same.
     beat: Option<Wire>,
+    /// Which heartbeat is the newest one: its epoch, its number, and when it was signed.
+    newest: Option<(Epoch, u64, Timestamp)>,
     seen: u64,
 }
 
@@ -164,8 +168,10 @@ impl RelayCore {
     /// start is.
     pub fn remember(&mut self, stream: StreamName, head: Head, said: [Option<Wire>; 2], now: u64) {
         if self.streams.len() < STREAMS_MAX && !self.carries.is_empty() {
-            let ([genesis, beat], head) = (said, Some(head));
-            self.streams.insert(stream, Carried { head, genesis, beat, seen: now });
+            let [genesis, beat] = said;
+            let genesis = genesis.map(|genesis| (head.epoch, genesis));
+            let head = Some(head);
+            self.streams.insert(stream, Carried { head, genesis, beat, newest: None, seen: now });
         }
     }
 
@@ -192,44 +198,6 @@ impl RelayCore {
         taken
     }
 
-    /// Takes a record that another relay or a publisher has shown, in the order of its stream, and maybe of the
-    /// past: there may be holes before it, and newer epochs are no reason not to keep it.
-    pub fn follow(&mut self, wire: &Wire, now: u64, kept: &impl Kept, taken: &mut Taken) {
-        let verified = match self.opener.open(wire) {
-            Ok(verified) => verified,
-            Err(refused) => {
-                self.counts.refused += 1;
-                return taken.refusals.push((refused.reason, refused.stream));
-            }
-        };
-        let (stream, place) = (verified.stream(), *verified.place());
-        let is_carried = self.is_carried(&verified, place.kind);
-        if *stream.identity() == self.identity || !(is_carried || self.is_archive) {
-            return;
-        }
-        if place.kind == Kind::Heartbeat {
-            let head = self.carried(stream, now, kept).head;
-            if head.is_some_and(|head| (head.epoch, head.last) <= (place.epoch, place.i)) {
-                taken.publish.extend(is_carried.then(|| wire.clone()));
-                self.beat(&verified, now, kept, taken);
-            }
-            return;
-        }
-        match self.at(stream, place.epoch, place.i, kept) {
-            Ok(Some(stored)) if stored.leaf != place.leaf => {
-                self.counts.refused += 1;
-                taken.refusals.push((Rejection::Fork, Some(stream.clone())));
-            }
-            // What was refused before stays refused, and what cannot be read is here already.
-            Ok(Some(_)) | Err(Unreadable) => self.counts.duplicates += 1,
-            Ok(None) => {
-                self.take(&verified, now, kept);
-                self.keep(stream, place, wire, taken);
-                taken.publish.extend(is_carried.then(|| wire.clone()));
-            }
-        }
-    }
-
     /// What was to be kept is on disk.
     pub fn stored(&mut self) {
         self.batch.clear();
@@ -240,7 +208,7 @@ impl RelayCore {
         for ((stream, ..), stored) in self.batch.drain() {
             self.counts.unstored += u64::from(!stored.is_gone);
             if let Some(carried) = self.streams.get_mut(&stream) {
-                carried.head = kept.head(&stream);
+                carried.back_to(kept.head(&stream));
             }
         }
     }
@@ -250,7 +218,10 @@ impl RelayCore {
     pub fn announcements(&self, now: u64, within: u64) -> impl Iterator<Item = &Wire> {
         let lively = move |stream: &&Carried| now.saturating_sub(stream.seen) <= within;
         let streams = self.streams.values().filter(lively);
-        streams.flat_map(|stream| stream.beat.iter().chain(&stream.genesis))
+        streams.flat_map(|stream| {
+            let genesis = stream.genesis.iter().map(|(_, wire)| wire);
+            stream.beat.iter().chain(genesis)
+        })
     }
 
     /// How many streams it knows the position of.
@@ -316,7 +287,7 @@ impl RelayCore {
         let carried = self.carried(verified.stream(), now, kept);
         carried.moved(place);
         if is_announced {
-            carried.genesis = Some(verified.wire().clone());
+            carried.genesis = Some((place.epoch, verified.wire().clone()));
         }
     }
 
@@ -335,7 +306,9 @@ impl RelayCore {
         let (stream, place) = (verified.stream().clone(), *verified.place());
         let wire = verified.wire().clone();
         let is_announced = self.is_carried(verified, place.kind);
-        self.carried(&stream, now, kept).beat = is_announced.then(|| wire.clone());
+        let carried = self.carried(&stream, now, kept);
+        carried.beat = is_announced.then(|| wire.clone());
+        carried.newest = carried.newest.max(Some(order(verified)));
         let is_last =
             matches!(verified.record(), Record::Heartbeat(beat) if beat.state == State::Closed);
         taken.beats.push(Beat { stream, epoch: place.epoch, i: place.i, wire, is_last });
@@ -463,7 +436,7 @@ impl RelayCore {
         if !self.streams.contains_key(stream) {
             self.make_room();
             let head = kept.head(stream);
-            let carried = Carried { head, genesis: None, beat: None, seen: now };
+            let carried = Carried { head, genesis: None, beat: None, newest: None, seen: now };
             self.streams.insert(stream.clone(), carried);
         }
         let carried = self.streams.get_mut(stream).expect("it was put there");
@@ -487,7 +460,23 @@ impl RelayCore {
     }
 }
 
+/// What tells which of two heartbeats of a stream is the newer one.
+fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
+    (heartbeat.epoch(), heartbeat.i(), heartbeat.timestamp())
+}
+
 impl Carried {
+    /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
+    /// nobody has was there.
+    fn back_to(&mut self, head: Option<Head>) {
+        self.head = head;
+        let is_here = |place| head.is_some_and(|head| place <= (head.epoch, head.last));
+        if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
+            (self.beat, self.newest) = (None, None);
+        }
+        self.genesis = self.genesis.take().filter(|(epoch, _)| is_here((*epoch, 0)));
+    }
+
     /// A record was taken; one before the last, which was missing, moves nothing.
     fn moved(&mut self, place: Place) {
         let is_next = self.head.is_none_or(|head| {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::envelope::{Epoch, Wire};
+pub use crate::frame_fields::Frame;
 use crate::frame_fields::{Fields, Writer};
 pub use crate::frame_parts::{
     Acknowledged, Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
@@ -94,7 +95,7 @@ pub enum Ask {
 
 impl Request {
     /// Reads the frames of a request. An error can be answered: [`FrameError::answer`].
-    pub fn parse(frames: &[impl AsRef<[u8]>]) -> Result<Request, FrameError> {
+    pub fn parse(frames: &[impl Frame]) -> Result<Request, FrameError> {
         let (verb, id, mut fields) = Fields::open(frames)?;
         let ask = match verb {
             b"HEAD" => Ask::Head { stream: fields.stream()? },
@@ -143,7 +144,7 @@ impl Request {
 }
 
 impl Ask {
-    fn get<F: AsRef<[u8]>>(fields: &mut Fields<'_, F>) -> Result<Ask, FrameError> {
+    fn get<F: Frame>(fields: &mut Fields<'_, F>) -> Result<Ask, FrameError> {
         let (stream, epoch) = (fields.stream()?, fields.epoch()?);
         let (from, to, max) = (fields.i("from")?, fields.i("to")?, fields.number("max")?);
         if from > to {
@@ -267,7 +268,7 @@ pub enum Reply {
 
 impl Answer {
     /// Reads the frames of an answer.
-    pub fn parse(frames: &[impl AsRef<[u8]>]) -> Result<Answer, FrameError> {
+    pub fn parse(frames: &[impl Frame]) -> Result<Answer, FrameError> {
         let (verb, id, mut fields) = Fields::open(frames)?;
         // An `ERR` alone may be without an id: the holder could not read one.
         let id = match frames[2].as_ref() {
@@ -319,7 +320,7 @@ impl Answer {
 }
 
 impl Reply {
-    fn read<F: AsRef<[u8]>>(verb: &[u8], fields: &mut Fields<'_, F>) -> Result<Reply, FrameError> {
+    fn read<F: Frame>(verb: &[u8], fields: &mut Fields<'_, F>) -> Result<Reply, FrameError> {
         Ok(match verb {
             b"INFO" => Reply::Info {
                 heartbeat: fields.optional_wire()?,

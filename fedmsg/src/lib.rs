@@ -38,12 +38,14 @@
 //! an [`Event`].
 //!
 //! A plain file is pure (time, randomness and bytes are arguments); the folders `config`, `journal`, `log`,
-//! `net`, `outbox`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
+//! `net`, `outbox`, `outbox_table`, `publisher`, `replay`, `subscriber` and `durable` touch the world.
 #![deny(unsafe_code)]
 
 mod clock;
 pub mod config;
 pub mod consumer;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
+mod copies;
 mod dedup;
 #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod delivered;
@@ -73,8 +75,12 @@ pub mod net;
 pub mod open;
 #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod outbox;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod outbox_table;
 mod pacing;
-mod planted;
+/// For the tests of the bus itself; no part of what is promised.
+#[doc(hidden)]
+pub mod planted;
 pub mod policy;
 /// For the simulator; no part of what is promised.
 #[doc(hidden)]

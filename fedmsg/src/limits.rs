@@ -99,6 +99,8 @@ pub const HEARTBEAT_AFTER_BURST_MS: u64 = 100;
 
 /// Verified roots that a receiver remembers.
 pub const ROOTS_MAX: usize = 8_192;
+/// Trees of which a receiver remembers more than the root, so that the others of their leaves need fewer hashes.
+pub const TREES_MAX: usize = 8;
 /// Policy decisions that a receiver remembers.
 pub const VERDICTS_MAX: usize = 16_384;
 /// Messages that a reader holds behind holes, for all streams together.
@@ -107,12 +109,23 @@ pub const HELD_MESSAGES_MAX: usize = 10_000;
 pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Streams that a reader keeps a position of; the one silent for longest is forgotten first.
 pub const STREAMS_MAX: usize = 20_000;
+/// Streams that stand still which a reader names.
+pub const STALLED_NAMES_MAX: usize = 100;
 /// Leaves of past messages that a reader keeps for each stream, to tell a duplicate from a fork.
 pub const RECENT_LEAVES: usize = 64;
 /// Default bound of a publisher's and of a subscriber's queue, in messages.
 pub const QUEUE_MESSAGES: usize = 10_000;
 /// Default bound of a publisher's and of a subscriber's queue, in bytes.
 pub const QUEUE_BYTES: usize = 64 << 20;
+/// Default time that a receipt waits for copies at holders, in milliseconds.
+pub const COPIES_WAIT_MS: u64 = 10_000;
+/// Shortest such time, in milliseconds.
+pub const COPIES_WAIT_MS_MIN: u64 = 100;
+/// Longest such time, in milliseconds.
+pub const COPIES_WAIT_MS_MAX: u64 = 600_000;
+/// A holder that has a message and gave no good receipt for it is asked again after so long, in milliseconds; each time
+/// in vain doubles that, up to 32 times.
+pub const COPY_PROOF_MS: u64 = 1_000;
 /// Identifiers given by callers that a publisher remembers, to make a retry with the same one harmless.
 pub const MSG_IDS_MAX: usize = 100_000;
 /// How long an identifier given by a caller is remembered, in milliseconds.
@@ -364,6 +377,26 @@ pub const STORE_AGAIN_MS_MAX: u64 = 5_000;
 /// How long a call to a store waits for another process, in milliseconds.
 pub const STORE_WAIT_MS: u64 = 5_000;
 
+/// Most rows that an outbox table offers to its publisher at once.
+pub const OUTBOX_TABLE_BATCH_MAX: usize = 256;
+/// Most bytes of the rows that an outbox table reads at once.
+pub const OUTBOX_TABLE_BATCH_BYTES_MAX: u64 = 8 << 20;
+/// A row of an outbox table with more bytes is not read: nothing of that size is a message, however it is written.
+pub const OUTBOX_TABLE_ROW_BYTES_MAX: u64 = 4 << 20;
+/// An outbox table counts so many waiting rows, and no further.
+pub const OUTBOX_TABLE_COUNT_MAX: u64 = 100_000;
+/// Most rows that were set aside in one list.
+pub const OUTBOX_TABLE_PAGE_MAX: usize = 1_000;
+/// Default time between two looks into an outbox table, in milliseconds.
+pub const OUTBOX_TABLE_POLL_MS: u64 = 200;
+/// How often the rows of an outbox table are counted, in milliseconds.
+pub const OUTBOX_TABLE_COUNT_MS: u64 = 1_000;
+/// How long an outbox table waits for the receipts of what it has offered, in milliseconds; then it offers it again.
+pub const OUTBOX_TABLE_RECEIPT_MS: u64 = 30_000;
+/// A journal is searched for what was offered from so many milliseconds before that on: clocks are set back now and
+/// then.
+pub const OUTBOX_TABLE_SLACK_MS: u64 = 300_000;
+
 /// Most records of one append to the log of a relay.
 pub const LOG_BATCH_RECORDS_MAX: usize = 8_192;
 /// Most bytes of one append to the log of a relay, as they are written.
@@ -411,6 +444,8 @@ const _: () = assert!(LEASE_MS <= LEASE_MS_MAX);
 const _: () = assert!(FORGET_LOOK_MS <= FORGET_FULL_MS && FORGET_FULL_MS <= FORGET_MS);
 const _: () = assert!(CURES_OF_STREAM_MAX <= NEEDS_OF_STREAM_MAX);
 const _: () = assert!(IN_FLIGHT_BYTES_MAX >= ENVELOPE_BYTES_MAX);
+const _: () = assert!(OUTBOX_TABLE_BATCH_BYTES_MAX >= OUTBOX_TABLE_ROW_BYTES_MAX);
+const _: () = assert!(OUTBOX_TABLE_ROW_BYTES_MAX > 2 * ENVELOPE_BYTES_MAX as u64);
 const _: () = assert!(LOG_BATCH_BYTES_MAX > LOG_RECORD_BYTES_MAX);
 const _: () = assert!(LOG_BATCH_RECORDS_MAX <= u16::MAX as usize);
 const _: () = assert!(JOURNAL_SEGMENT_BYTES_MAX + (LOG_BATCH_BYTES_MAX as u64) < u32::MAX as u64);

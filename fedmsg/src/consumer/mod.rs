@@ -32,7 +32,7 @@ mod error;
 mod name;
 mod rows;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod sql;
+pub(crate) mod sql;
 mod start;
 
 pub(crate) use address::without_password;

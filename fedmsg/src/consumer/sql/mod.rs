@@ -11,7 +11,7 @@ mod people;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod refusals;
-mod row;
+pub(crate) mod row;
 mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -53,7 +53,11 @@ pub trait Statements {
 }
 
 /// The only row of an answer.
-fn only(to: &mut dyn Statements, sql: &str, values: &[Value<'_>]) -> Result<Row, StoreError> {
+pub(crate) fn only(
+    to: &mut dyn Statements,
+    sql: &str,
+    values: &[Value<'_>],
+) -> Result<Row, StoreError> {
     let row = to.query(sql, values)?.into_iter().next();
     row.ok_or_else(|| StoreError::Damaged {
         place: to.place().into(),

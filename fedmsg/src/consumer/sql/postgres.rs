@@ -31,24 +31,30 @@ impl PostgresStore {
     /// Opens the store in the database of this address, `postgres://USER:PASSWORD@HOST:PORT/DATABASE` or
     /// `host=… user=… dbname=…`; makes its tables, in the first schema of the search path, when there are none.
     pub fn connect(address: &str) -> Result<PostgresStore, StoreError> {
-        let mut config: Config = address.parse().map_err(|_| StoreError::BadUrl)?;
-        let wait = Duration::from_millis(STORE_WAIT_MS);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(wait);
-        }
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(2 * wait);
-        }
-        // A server that vanished is noticed while an answer is waited for, too.
-        config.keepalives_idle(wait).keepalives_interval(wait / 2).keepalives_retries(3);
-        if config.get_application_name().is_none() {
-            config.application_name("fedmsg");
-        }
-        let place = place(&config).into();
+        let (config, place) = settings(address)?;
         let mut server = PostgresServer { config, place, open: None };
         server.open = Some(server.connection()?);
         Ok(SqlStore::over(server))
     }
+}
+
+/// What this address says, with times after which a server that vanished is given up; and the server in words.
+pub(crate) fn settings(address: &str) -> Result<(Config, Arc<str>), StoreError> {
+    let mut config: Config = address.parse().map_err(|_| StoreError::BadUrl)?;
+    let wait = Duration::from_millis(STORE_WAIT_MS);
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(wait);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(2 * wait);
+    }
+    // A server that vanished is noticed while an answer is waited for, too.
+    config.keepalives_idle(wait).keepalives_interval(wait / 2).keepalives_retries(3);
+    if config.get_application_name().is_none() {
+        config.application_name("fedmsg");
+    }
+    let place = place(&config).into();
+    Ok((config, place))
 }
 
 /// The server in words, without the password.
@@ -72,7 +78,7 @@ const DIALECT: Dialect = Dialect {
 
 /// A transaction that is left open, by a process that was stopped, ends by itself and lets others go on. An
 /// answer means that the change is on the disk, whatever the server's default is.
-const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '30s';
+pub(crate) const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '30s';
     SET idle_in_transaction_session_timeout = '30s'; SET client_min_messages = 'warning';
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
@@ -109,8 +115,8 @@ impl PostgresServer {
     }
 
     fn make_connection(&self) -> Result<Open, StoreError> {
-        let mut client = self.config.connect(NoTls).map_err(|error| self.fault(&error))?;
-        client.batch_execute(SESSION).map_err(|error| self.fault(&error))?;
+        let mut client = self.config.connect(NoTls).map_err(|error| fault(&self.place, &error))?;
+        client.batch_execute(SESSION).map_err(|error| fault(&self.place, &error))?;
         let mut open = Open { client, statements: HashMap::new() };
         let current = |to: &mut dyn Statements| schema::is_current(to, &DIALECT);
         if !self.run(&mut open, None, current)? {
@@ -132,43 +138,45 @@ impl PostgresServer {
             Some(_) => begin.isolation_level(IsolationLevel::ReadCommitted).read_only(false),
             None => begin.isolation_level(IsolationLevel::RepeatableRead).read_only(true),
         };
-        let transaction = begin.start().map_err(|error| self.fault(&error))?;
+        let transaction = begin.start().map_err(|error| fault(&self.place, &error))?;
         // Dropped without a commit, it is rolled back.
-        let mut within = Within { transaction, statements: &mut open.statements, server: self };
+        let mut within =
+            Within { transaction, statements: &mut open.statements, place: &self.place };
         if let Some(lock) = lock {
             only(&mut within, LOCK, &[lock.into()])?;
         }
         let done = work(&mut within)?;
-        within.transaction.commit().map_err(|error| self.fault(&error))?;
+        within.transaction.commit().map_err(|error| fault(&self.place, &error))?;
         Ok(done)
     }
+}
 
-    fn fault(&self, error: &postgres::Error) -> StoreError {
-        let place = self.place.to_string();
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let Some(server) = error.as_db_error() else {
-            return StoreError::Unavailable { place, detail: format!("{error}{cause}") };
-        };
-        let detail = server.message().to_owned();
-        let code = server.code();
-        let busy = [
-            SqlState::LOCK_NOT_AVAILABLE,
-            SqlState::T_R_DEADLOCK_DETECTED,
-            SqlState::T_R_SERIALIZATION_FAILURE,
-            SqlState::QUERY_CANCELED,
-        ];
-        let denied = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
-        if *code == SqlState::DISK_FULL {
-            StoreError::DiskFull { place, detail }
-        } else if busy.contains(code) {
-            StoreError::Busy { place, waited_ms: STORE_WAIT_MS }
-        } else if denied.contains(code) {
-            StoreError::ReadOnly { place, detail }
-        } else if AWAY.iter().any(|class| code.code().starts_with(class)) {
-            StoreError::Unavailable { place, detail }
-        } else {
-            StoreError::Damaged { place, detail }
-        }
+/// What an error of this server means.
+pub(crate) fn fault(place: &str, error: &postgres::Error) -> StoreError {
+    let place = place.to_owned();
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let Some(server) = error.as_db_error() else {
+        return StoreError::Unavailable { place, detail: format!("{error}{cause}") };
+    };
+    let detail = server.message().to_owned();
+    let code = server.code();
+    let busy = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::QUERY_CANCELED,
+    ];
+    let denied = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
+    if *code == SqlState::DISK_FULL {
+        StoreError::DiskFull { place, detail }
+    } else if busy.contains(code) {
+        StoreError::Busy { place, waited_ms: STORE_WAIT_MS }
+    } else if denied.contains(code) {
+        StoreError::ReadOnly { place, detail }
+    } else if AWAY.iter().any(|class| code.code().starts_with(class)) {
+        StoreError::Unavailable { place, detail }
+    } else {
+        StoreError::Damaged { place, detail }
     }
 }
 
@@ -201,10 +209,11 @@ impl Database for PostgresServer {
     }
 }
 
-struct Within<'a> {
-    transaction: Transaction<'a>,
-    statements: &'a mut HashMap<String, Statement>,
-    server: &'a PostgresServer,
+/// A transaction that is under way.
+pub(crate) struct Within<'a> {
+    pub(crate) transaction: Transaction<'a>,
+    pub(crate) statements: &'a mut HashMap<String, Statement>,
+    pub(crate) place: &'a Arc<str>,
 }
 
 impl Within<'_> {
@@ -213,7 +222,7 @@ impl Within<'_> {
             return Ok(statement.clone());
         }
         let prepared = self.transaction.prepare(&sql.replace('?', "$"));
-        let statement = prepared.map_err(|error| self.server.fault(&error))?;
+        let statement = prepared.map_err(|error| fault(self.place, &error))?;
         self.statements.insert(sql.into(), statement.clone());
         Ok(statement)
     }
@@ -223,24 +232,24 @@ impl Statements for Within<'_> {
     fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         let statement = self.statement(sql)?;
         let changed = self.transaction.execute(&statement, &parameters(values));
-        changed.map_err(|error| self.server.fault(&error))
+        changed.map_err(|error| fault(self.place, &error))
     }
 
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql)?;
         let rows = self.transaction.query(&statement, &parameters(values));
-        let rows = rows.map_err(|error| self.server.fault(&error))?;
+        let rows = rows.map_err(|error| fault(self.place, &error))?;
         let read = |row: postgres::Row| {
             let cells = (0..row.len()).map(|at| row.try_get(at));
             let cells = cells.collect::<Result<_, _>>();
-            let cells = cells.map_err(|error| self.server.fault(&error))?;
-            Ok(Row::new(cells, self.server.place.clone()))
+            let cells = cells.map_err(|error| fault(self.place, &error))?;
+            Ok(Row::new(cells, Arc::clone(self.place)))
         };
         rows.into_iter().map(read).collect()
     }
 
     fn place(&self) -> &str {
-        &self.server.place
+        self.place
     }
 }
 

@@ -76,7 +76,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(cells: Vec<Cell>, place: std::sync::Arc<str>) -> Row {
+    pub(crate) fn new(cells: Vec<Cell>, place: std::sync::Arc<str>) -> Row {
         Row { cells: cells.into_iter(), place }
     }
 
@@ -89,12 +89,12 @@ impl Row {
         cell.ok_or_else(|| self.damaged(format!("a row without its {expected}")))
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.cells.as_slice().first(), Some(Cell::Null))
     }
 
     /// `None` for a null, which is taken, too.
-    pub(super) fn or_null<T>(
+    pub(crate) fn or_null<T>(
         &mut self,
         read: impl FnOnce(&mut Row) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
@@ -105,24 +105,24 @@ impl Row {
         read(self).map(Some)
     }
 
-    pub(super) fn int(&mut self) -> Result<i64, StoreError> {
+    pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
         match self.next("number")? {
             Cell::Int(number) => Ok(number),
             other => Err(self.damaged(format!("{other:?} where a number is expected"))),
         }
     }
 
-    pub(super) fn count(&mut self) -> Result<u64, StoreError> {
+    pub(crate) fn count(&mut self) -> Result<u64, StoreError> {
         let number = self.int()?;
         u64::try_from(number)
             .map_err(|_| self.damaged(format!("{number} where a count is expected")))
     }
 
-    pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {
+    pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {
         self.int().map(Timestamp::from_millis)
     }
 
-    pub(super) fn text(&mut self) -> Result<String, StoreError> {
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
         match self.next("text")? {
             Cell::Text(text) => Ok(text),
             other => Err(self.damaged(format!("{other:?} where a text is expected"))),
@@ -130,7 +130,7 @@ impl Row {
     }
 
     /// A text that has a form.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &mut self,
         what: &str,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -139,21 +139,21 @@ impl Row {
         parse(&text).ok_or_else(|| self.damaged(format!("{text:?} is no {what}")))
     }
 
-    pub(super) fn bytes(&mut self) -> Result<Bytes, StoreError> {
+    pub(crate) fn bytes(&mut self) -> Result<Bytes, StoreError> {
         match self.next("bytes")? {
             Cell::Bytes(bytes) => Ok(bytes.into()),
             other => Err(self.damaged(format!("{other:?} where bytes are expected"))),
         }
     }
 
-    pub(super) fn leaf(&mut self) -> Result<Leaf, StoreError> {
+    pub(crate) fn leaf(&mut self) -> Result<Leaf, StoreError> {
         let bytes = self.bytes()?;
         let leaf = bytes.as_ref().try_into().map(Leaf);
         leaf.map_err(|_| self.damaged(format!("a leaf of {} bytes", bytes.len())))
     }
 
     /// Stream, epoch and number.
-    pub(super) fn position(&mut self) -> Result<Position, StoreError> {
+    pub(crate) fn position(&mut self) -> Result<Position, StoreError> {
         let stream = self.parsed("stream", |text| StreamName::parse(text).ok())?;
         let bytes = self.bytes()?;
         let uuid = uuid::Uuid::from_slice(&bytes);

@@ -50,8 +50,8 @@ impl SqliteStore {
 
     /// The same with other settings.
     pub fn open_with(path: &Path, settings: SqliteSettings) -> Result<SqliteStore, StoreError> {
-        let place = path.display().to_string().into();
-        let mut file = SqliteFile { path: path.into(), place, settings, open: None };
+        let place = Place::new(path, settings.wait_ms);
+        let mut file = SqliteFile { place, settings, open: None };
         file.open = Some(file.connect()?);
         Ok(SqlStore::over(file))
     }
@@ -72,10 +72,17 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 /// Statements that stay prepared.
 const STATEMENTS_MAX: usize = 64;
 
+/// A file, and what errors mean that SQLite gives about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    name: Arc<str>,
+    wait_ms: u64,
+}
+
 /// The file, and the connection to it while there is one.
 pub struct SqliteFile {
-    path: PathBuf,
-    place: Arc<str>,
+    place: Place,
     settings: SqliteSettings,
     open: Option<Open>,
 }
@@ -88,7 +95,7 @@ struct Open {
 
 impl fmt::Debug for SqliteFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteFile").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteFile").field("path", &self.place.path).finish_non_exhaustive()
     }
 }
 
@@ -96,7 +103,7 @@ impl SqliteFile {
     /// The connection, made again after an error, or when the file under the path is another one than before:
     /// what is written into a file that was moved away would be lost.
     fn connect(&mut self) -> Result<Open, StoreError> {
-        let there = identify(&self.path).ok();
+        let there = identify(&self.place.path).ok();
         match self.open.take().filter(|open| Some(open.file) == there) {
             Some(open) => Ok(open),
             None => self.make_connection(there.is_some()),
@@ -107,9 +114,9 @@ impl SqliteFile {
         if !exists {
             self.make_file().map_err(|error| self.disk(&error))?;
         }
-        let file = identify(&self.path).map_err(|error| self.disk(&error))?;
-        let connection = self.connection_to(&self.path);
-        let mut connection = connection.map_err(|error| self.fault(&error))?;
+        let file = identify(&self.place.path).map_err(|error| self.disk(&error))?;
+        let connection = self.connection_to(&self.place.path);
+        let mut connection = connection.map_err(|error| self.place.fault(&error))?;
         self.migrate(&mut connection)?;
         Ok(Open { connection, file })
     }
@@ -117,14 +124,15 @@ impl SqliteFile {
     /// A new file appears under its name when it is complete, with its mode and its log, so that no process
     /// sees half of one. (To open and close the final file for its mode would drop SQLite's locks on it.)
     fn make_file(&self) -> io::Result<()> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = self.place.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         make_folder(folder)?;
         let new = folder.join(format!(".consumers-{}.new", uuid::Uuid::new_v4().simple()));
         drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?);
         let made = self.connection_to(&new).and_then(|file| file.close().map_err(|(_, e)| e));
-        let linked =
-            made.map_err(io::Error::other).and_then(|()| std::fs::hard_link(&new, &self.path));
+        let linked = made
+            .map_err(io::Error::other)
+            .and_then(|()| std::fs::hard_link(&new, &self.place.path));
         std::fs::remove_file(&new)?;
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -176,15 +184,15 @@ impl SqliteFile {
         work: impl FnOnce(&mut dyn Statements) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let transaction = connection.transaction_with_behavior(behavior);
-        let transaction = transaction.map_err(|error| self.fault(&error))?;
+        let transaction = transaction.map_err(|error| self.place.fault(&error))?;
         // Dropped without a commit, it is rolled back.
-        let done = work(&mut Within { connection: &transaction, file: self })?;
-        transaction.commit().map_err(|error| self.fault(&error))?;
+        let done = work(&mut Within { connection: &transaction, place: &self.place })?;
+        transaction.commit().map_err(|error| self.place.fault(&error))?;
         Ok(done)
     }
 
     fn disk(&self, error: &io::Error) -> StoreError {
-        let (place, detail) = (self.place.to_string(), error.to_string());
+        let (place, detail) = (self.place.name.to_string(), error.to_string());
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 StoreError::DiskFull { place, detail }
@@ -195,9 +203,16 @@ impl SqliteFile {
             _ => StoreError::Unavailable { place, detail },
         }
     }
+}
 
-    fn fault(&self, error: &rusqlite::Error) -> StoreError {
-        let (place, detail) = (self.place.to_string(), error.to_string());
+impl Place {
+    pub(crate) fn new(path: &Path, wait_ms: u64) -> Place {
+        Place { path: path.into(), name: path.display().to_string().into(), wait_ms }
+    }
+
+    /// What this error means.
+    pub(crate) fn fault(&self, error: &rusqlite::Error) -> StoreError {
+        let (place, detail) = (self.name.to_string(), error.to_string());
         let rusqlite::Error::SqliteFailure(failure, _) = error else {
             // A value or a statement that does not fit the tables: they are not those of the version.
             return StoreError::Damaged { place, detail };
@@ -209,7 +224,7 @@ impl SqliteFile {
             }
             ErrorCode::ReadOnly => StoreError::ReadOnly { place, detail },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-                StoreError::Busy { place, waited_ms: self.settings.wait_ms }
+                StoreError::Busy { place, waited_ms: self.wait_ms }
             }
             ErrorCode::CannotOpen | ErrorCode::PermissionDenied
                 if rustix::fs::access(&self.path, rustix::fs::Access::WRITE_OK).is_err() =>
@@ -242,7 +257,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn identify(path: &Path) -> io::Result<(u64, u64)> {
+pub(crate) fn identify(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
@@ -271,9 +286,10 @@ impl Database for SqliteFile {
     }
 }
 
-struct Within<'a> {
-    connection: &'a Connection,
-    file: &'a SqliteFile,
+/// A transaction that is under way.
+pub(crate) struct Within<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) place: &'a Place,
 }
 
 impl Statements for Within<'_> {
@@ -282,11 +298,11 @@ impl Statements for Within<'_> {
             .connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(rusqlite::params_from_iter(values)));
-        changed.map(|rows| rows as u64).map_err(|error| self.file.fault(&error))
+        changed.map(|rows| rows as u64).map_err(|error| self.place.fault(&error))
     }
 
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
-        let place = &self.file.place;
+        let place = &self.place.name;
         let rows = self.connection.prepare_cached(sql).and_then(|mut statement| {
             let columns = statement.column_count();
             let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
@@ -295,11 +311,11 @@ impl Statements for Within<'_> {
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         });
-        rows.map_err(|error| self.file.fault(&error))
+        rows.map_err(|error| self.place.fault(&error))
     }
 
     fn place(&self) -> &str {
-        &self.file.place
+        &self.place.name
     }
 }
 
