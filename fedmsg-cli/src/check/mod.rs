@@ -270,3 +270,37 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn each_check_has_thresholds_of_its_own_kind() {
+        for (arguments, is_good) in [
+            ("all", true),
+            ("all --json --timeout 3s", true),
+            ("all --format nagios", true),
+            ("--format nagios all", true),
+            ("all --format xml", false),
+            ("all --json --format nagios", false),
+            ("all --warn 1h", false),
+            ("silence app app.one app.one/0 --by service --warn 10m", true),
+            ("silence --topic a.b --topic c --crit 1d", true),
+            ("silence --topic a.b --by stream", false),
+            ("silence --warn 10", false),
+            ("silence App", false),
+            ("lag --warn 1000,5m --crit 10000 --consumer badges", true),
+            ("lag --warn 10%", false),
+            ("gaps --read app.one", true),
+            ("disk --warn 20% --crit 5GiB --cover 1d", true),
+            ("disk --warn 1h", false),
+            ("config --warn 60d", true),
+            ("", false),
+        ] {
+            let line = ["fedmsg", "check"].into_iter().chain(arguments.split_whitespace());
+            assert_eq!(Cli::try_parse_from(line).is_ok(), is_good, "{arguments}");
+        }
+    }
+}

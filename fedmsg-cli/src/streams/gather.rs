@@ -355,3 +355,49 @@ fn show(text: &str) {
     let _ = write!(stderr, "\r\x1b[K{text}");
     let _ = stderr.flush();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::config;
+    use crate::streams::samples::{epoch, range};
+    use fedmsg::frames::{Acknowledged, Completeness, ErrorCode, Word};
+
+    #[test]
+    fn a_holder_that_does_not_know_the_question_says_nothing_and_the_others_count() {
+        let config = Arc::new(config(&[]));
+        let plan = Plan {
+            listening: None,
+            end: Instant::now(),
+            only: None,
+            times: false,
+            floors: true,
+            cursors: Vec::new(),
+            progress: false,
+        };
+        let mut gathering = Gathering::new(&config, &plan, &|| false);
+        let stream = StreamName::parse("app.one/0").expect("a stream");
+        gathering.view.streams.insert(stream.clone(), Default::default());
+        let holder = |port| Endpoint::parse(&format!("tcp://h:{port}")).expect("an address");
+        let holders = vec![holder(1), holder(2)];
+        let info = Reply::Info {
+            heartbeat: None,
+            completeness: Completeness::Complete,
+            epochs: vec![range(1, 0, 9)],
+        };
+        let head = Question { ask: Ask::Head { stream: stream.clone() }, holders: holders.clone() };
+        let both = holders.iter().map(|holder| (holder.clone(), vec![info.clone()]));
+        gathering.take(&head, &both.collect(), false);
+        let old = Reply::Err { code: ErrorCode::Malformed, text: "unknown verb".into() };
+        let consumer = Word::parse("badges").expect("a word");
+        let said = Acknowledged { consumer, epoch: epoch(1), upto: 4, age_ms: 0 };
+        let new = Reply::Floors { floors: vec![said] };
+        let floors = Question { ask: Ask::Floors { stream: stream.clone() }, holders };
+        let answers = Answers::from([(holder(1), vec![old]), (holder(2), vec![new])]);
+        gathering.take(&floors, &answers, true);
+        let seen = &gathering.view.streams[&stream];
+        let behind: Vec<u64> = seen.floors.values().map(|lagging| lagging.behind).collect();
+        assert_eq!((behind, seen.epochs()), (vec![5], vec![range(1, 0, 9)]));
+        assert!(gathering.view.unasked.is_empty(), "both have answered");
+    }
+}
