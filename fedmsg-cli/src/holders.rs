@@ -36,6 +36,8 @@ pub(crate) type Answers = BTreeMap<Endpoint, Vec<Reply>>;
 pub(crate) struct Until<'a> {
     /// Then it is over.
     pub(crate) end: Instant,
+    /// It is over, too, when nothing has come for so long.
+    pub(crate) quiet: Duration,
     /// Whether somebody wants it to be over now.
     pub(crate) is_stopped: &'a (dyn Fn() -> bool + Sync),
     /// Is told how many of so many questions are open.
@@ -67,7 +69,7 @@ pub(crate) fn ask(
 ) -> Vec<Answers> {
     let now = Instant::now();
     let end = now.checked_add(timeout).unwrap_or(now + LONGEST);
-    let until = Until { end, is_stopped: &|| false, tell: &|_, _| {} };
+    let until = Until { end, quiet: LONGEST, is_stopped: &|| false, tell: &|_, _| {} };
     ask_until(asker, questions, until, enough)
 }
 
@@ -81,13 +83,15 @@ pub(crate) fn ask_until(
     let all: BTreeSet<&Endpoint> = questions.iter().flat_map(|one| &one.holders).collect();
     asker.follow(&all.into_iter().cloned().collect::<Vec<_>>());
     let mut asking = Asking::new(questions);
-    let mut told = Vec::new();
-    while asking.is_open() && Instant::now() < until.end && !(until.is_stopped)() {
+    let (mut told, mut last) = (Vec::new(), Instant::now());
+    let is_over = |last: Instant| Instant::now() >= until.end || last.elapsed() >= until.quiet;
+    while asking.is_open() && !is_over(last) && !(until.is_stopped)() {
         let all_out = asking.send(asker, questions);
         let left = until.end.saturating_duration_since(Instant::now());
         asker.receive(left.min(if all_out { LOOK } else { STEP }), &mut told);
         (until.tell)(asking.open_count(), questions.len());
         for told in told.drain(..) {
+            last = Instant::now();
             if let Ok(answer) = Answer::parse(&told.frames) {
                 asking.take(told.holder, answer, &enough);
             }

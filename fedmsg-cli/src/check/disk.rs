@@ -232,7 +232,7 @@ fn states(
     };
     let questions: Vec<Question> = streams.iter().map(question).collect();
     let end = Instant::now() + ASKING;
-    let until = Until { end, is_stopped: world.is_stopped, tell: &|_, _| {} };
+    let until = Until { end, is_stopped: world.is_stopped, quiet: ASKING, tell: &|_, _| {} };
     let answers = ask_until(&mut *Zmq::new().asker()?, &questions, until, |_| false);
     let mut opener = Opener::new(Arc::clone(&config.trust));
     let shelf = Shelf::new(&config.state_dir);

@@ -54,6 +54,10 @@ pub(super) fn check(
             let doubtful = doubtful(seen, known, options.read);
             for numbers in doubtful {
                 let holders = holders(seen, known.epoch);
+                if holders.is_empty() && is_here(seen, known.epoch) {
+                    unserved(stream, view, report);
+                    continue;
+                }
                 parts.push(Part { stream: stream.clone(), epoch: known.epoch, numbers, holders });
             }
         }
@@ -112,6 +116,18 @@ fn holders(seen: &Seen, epoch: Epoch) -> Vec<Keeper> {
     let mut holders: Vec<_> = holders.collect();
     holders.sort_by_key(|(is_partial, _)| *is_partial);
     holders.into_iter().map(|(_, keeper)| keeper).collect()
+}
+
+fn is_here(seen: &Seen, epoch: Epoch) -> bool {
+    matches!(&seen.here, Some(Stand::Has { epochs, .. }) if epochs.iter().any(|one| one.epoch == epoch))
+}
+
+/// Only a journal of this host has it, and nobody answers for that.
+fn unserved(stream: &StreamName, view: &View, report: &mut Report) {
+    let text = "no holder was asked to read it: only the journal of this host has it, and nobody answered for that";
+    let finding = report.add(Check::Gaps, Grade::Unknown, stream, text);
+    finding.on(Some(host_of(&view.config, stream.identity())));
+    finding.todo(format!("`fedmsg journal check {stream}` reads it here"));
 }
 
 fn hole(part: &Part, (from, to): Numbers, seen: &Seen, view: &View, report: &mut Report) {
@@ -177,8 +193,7 @@ fn partial(stream: &StreamName, seen: &Seen, view: &View, report: &mut Report) {
 
 /// Those who did not answer.
 fn silent(seen: &Seen, view: &View) -> String {
-    let silent = seen.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Silent));
-    let names: Vec<String> = silent.map(|(holder, _)| view.holder_name(holder)).collect();
+    let names: Vec<String> = seen.silent().map(|holder| view.holder_name(holder)).collect();
     names.join(", ")
 }
 

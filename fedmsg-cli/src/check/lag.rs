@@ -307,6 +307,7 @@ mod tests {
             streams: [(stream, seen)].into(),
             holders: BTreeMap::new(),
             unasked: BTreeSet::new(),
+            is_cut: false,
             waits: BTreeMap::new(),
         }
     }

@@ -46,6 +46,9 @@ Exit codes: 0 all is well · 1 failure · 2 wrong command line · 3 something is
 could not be told in time · 130, 143 ended by SIGINT, SIGTERM. With --format nagios: 0 ok · 1 warning · 2 critical ·
 3 unknown, which is also what a failure is";
 
+/// Holders that read much are given up when nobody has answered anything for so long.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// Options of `fedmsg check`.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]

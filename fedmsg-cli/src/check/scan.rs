@@ -10,7 +10,7 @@ use fedmsg::net::Zmq;
 use fedmsg::transport::Transport;
 use fedmsg::{Endpoint, Pattern, StreamName};
 
-use super::Error;
+use super::{Error, QUIET};
 use crate::holders::{Question, Until, ask_until};
 
 /// Topics that begin so are the bus's own, and none has this name.
@@ -63,7 +63,12 @@ impl Scan<'_> {
                 .enumerate()
                 .filter_map(|(at, task)| Some((at, task.question()?)))
                 .unzip();
-            let until = Until { end: self.end, is_stopped: self.is_stopped, tell: &|_, _| {} };
+            let until = Until {
+                end: self.end,
+                is_stopped: self.is_stopped,
+                quiet: QUIET,
+                tell: &|_, _| {},
+            };
             let answers = ask_until(&mut *Zmq::new().asker()?, &questions, until, |_| false);
             for (at, answers) in open.into_iter().zip(answers) {
                 let replies = answers.into_values().next().unwrap_or_default();

@@ -373,6 +373,7 @@ mod tests {
             streams: streams.collect(),
             holders: BTreeMap::new(),
             unasked: Default::default(),
+            is_cut: false,
             waits: BTreeMap::new(),
         }
     }

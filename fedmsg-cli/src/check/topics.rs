@@ -12,7 +12,7 @@ use fedmsg::timestamp::Timestamp;
 use fedmsg::transport::Transport;
 use fedmsg::{Endpoint, Pattern, StreamName};
 
-use super::{Error, World};
+use super::{Error, QUIET, World};
 use crate::holders::{Answers, Question, Until, ask_until};
 use crate::streams::{Said, View, open};
 
@@ -93,7 +93,7 @@ impl Search<'_> {
 
     fn ask(&self, questions: &[Question]) -> Result<Vec<Answers>, Error> {
         let (end, is_stopped) = (self.world.end, self.world.is_stopped);
-        let until = Until { end, is_stopped, tell: &|_, _| {} };
+        let until = Until { end, is_stopped, quiet: QUIET, tell: &|_, _| {} };
         Ok(ask_until(&mut *Zmq::new().asker()?, questions, until, |_| false))
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use fedmsg::StreamName;
 use fedmsg::envelope::Wire;
 use fedmsg::escape::{escape, escape_json};
-use fedmsg::frames::{Ask, Completeness, Range, Reply};
+use fedmsg::frames::{Ask, Completeness, ErrorCode, Range, Reply};
 use fedmsg::net::Zmq;
 use fedmsg::open::{Opener, Record, Verified};
 use fedmsg::record::Heartbeat;
@@ -68,6 +68,8 @@ pub(crate) enum Stand {
     },
     /// It was asked, and has nothing; why, in its words.
     Nothing(String),
+    /// It was asked, and does not say whether it has anything; why, in its words.
+    Refused(String),
     /// It did not answer.
     Silent,
 }
@@ -131,9 +133,17 @@ pub(crate) fn stand_of(reply: &Reply, stream: &StreamName, opener: &mut Opener) 
             let beat = beat_of(heartbeat.clone(), stream, opener);
             Stand::Has { completeness: *completeness, epochs: epochs.clone(), beat }
         }
-        Reply::Err { code, text } if text.is_empty() => Stand::Nothing(code.name().into()),
-        Reply::Err { code, text } => Stand::Nothing(format!("{}: {text}", code.name())),
-        _ => Stand::Nothing("it gave an answer to another question".into()),
+        Reply::Err { code, text } => {
+            let why = match text.is_empty() {
+                true => code.name().into(),
+                false => format!("{}: {text}", code.name()),
+            };
+            match code {
+                ErrorCode::UnknownStream | ErrorCode::UnknownEpoch => Stand::Nothing(why),
+                _ => Stand::Refused(why),
+            }
+        }
+        _ => Stand::Refused("it gave an answer to another question".into()),
     }
 }
 
@@ -161,7 +171,7 @@ fn rows(seen: &[Seen], now: Timestamp) -> Vec<Vec<String>> {
     for Seen { holder, stand } in seen {
         let (completeness, epochs, beat) = match stand {
             Stand::Has { completeness, epochs, beat } => (completeness, epochs, beat),
-            Stand::Nothing(why) => {
+            Stand::Nothing(why) | Stand::Refused(why) => {
                 rows.push(vec![holder.clone(), escape(why).to_string()]);
                 continue;
             }
@@ -201,7 +211,7 @@ fn object(seen: &Seen, now: Timestamp) -> String {
     let mut object = json!({ "holder": seen.holder });
     match &seen.stand {
         Stand::Silent => object["answer"] = "none".into(),
-        Stand::Nothing(why) => {
+        Stand::Nothing(why) | Stand::Refused(why) => {
             (object["answer"], object["error"]) = ("error".into(), why.as_str().into());
         }
         Stand::Has { completeness, epochs, beat } => {

@@ -54,7 +54,7 @@ fn holders(view: &View, seen: &Seen) -> Vec<Vec<String>> {
     for (name, address, stand) in here.chain(others) {
         let start = vec![name, address];
         match (stand, held(seen, stand)) {
-            (Stand::Nothing(why), _) => {
+            (Stand::Nothing(why) | Stand::Refused(why), _) => {
                 rows.push([start, vec![escape(why).to_string()]].concat());
             }
             (_, Some(held)) => {

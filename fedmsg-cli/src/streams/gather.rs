@@ -10,6 +10,7 @@ use fedmsg::consumer::Position;
 use fedmsg::envelope::Wire;
 use fedmsg::followed::Followed;
 use fedmsg::frames::{Ask, Reply};
+use fedmsg::limits::ASK_MS_MAX;
 use fedmsg::net::Zmq;
 use fedmsg::open::Opener;
 use fedmsg::repair::Holders;
@@ -21,11 +22,16 @@ use fedmsg_tool::terminal;
 
 use super::hearing::{AllHeard, Listening, listen};
 use super::view::{Said, View, Whose};
+use super::whom::Groups;
 use crate::consumer::now;
 use crate::holders::{Answers, Question, Until, ask_until};
 use crate::journal::read_one;
 use crate::stream::{Stand, here, stand_of};
 
+/// Processes of each group that are asked for their streams, before all are.
+const ASKED_FIRST: usize = 2;
+/// When nobody has answered anything for so long, nobody will.
+const QUIET: Duration = Duration::from_millis(ASK_MS_MAX);
 /// Holders that are asked for one message.
 const ASKED_FOR_MESSAGE: usize = 2;
 /// A person sees what goes on when it lasts for longer than this.
@@ -93,9 +99,15 @@ struct Gathering<'a> {
     is_stopped: &'a (dyn Fn() -> bool + Sync),
     start: Instant,
     followed: Followed,
+    groups: Groups,
     opener: Opener,
     view: View,
 }
+
+/// Whom to ask for his streams, and what he said that comes next.
+type Tokens = BTreeMap<Endpoint, Bytes>;
+/// Who says that he has a stream.
+type Listed = BTreeMap<StreamName, BTreeSet<Endpoint>>;
 
 impl<'a> Gathering<'a> {
     fn new(
@@ -109,6 +121,7 @@ impl<'a> Gathering<'a> {
             streams: BTreeMap::new(),
             holders: BTreeMap::new(),
             unasked: BTreeSet::new(),
+            is_cut: false,
             waits: BTreeMap::new(),
         };
         Gathering {
@@ -116,15 +129,23 @@ impl<'a> Gathering<'a> {
             is_stopped,
             start: Instant::now(),
             followed: Followed::new(config.endpoints.values().cloned()),
+            groups: Groups::new(config.endpoints.values()),
             opener: Opener::new(Arc::clone(&config.trust)),
             view,
         }
     }
 
     fn run(mut self) -> Result<View, GatherError> {
-        let listed = self.list(self.part(1))?;
-        self.look_here();
-        self.heads(&listed, self.part(2))?;
+        let (config, only, end) = (Arc::clone(&self.view.config), &self.plan.only, self.part(2));
+        let (listed, here) = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| look_here(&config, only.as_ref(), end));
+            let listed = self.list(self.part(1));
+            (listed, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        for (stream, stand) in here {
+            self.view.streams.entry(stream).or_default().here = Some(stand);
+        }
+        self.heads(&listed?, self.part(2))?;
         if self.plan.times {
             self.times(self.part(3))?;
         }
@@ -153,7 +174,7 @@ impl<'a> Gathering<'a> {
                 show(&format!("{what}: {} of {all} answered", all - open));
             }
         };
-        let until = Until { end, is_stopped: self.is_stopped, tell: &tell };
+        let until = Until { end, quiet: QUIET, is_stopped: self.is_stopped, tell: &tell };
         // Another one for each round: an answer that comes too late is not taken for that to the next question.
         let answers = ask_until(&mut *Zmq::new().asker()?, questions, until, enough);
         if is_shown {
@@ -162,15 +183,30 @@ impl<'a> Gathering<'a> {
         Ok(answers)
     }
 
-    /// Asks everybody for the streams that he has.
-    fn list(&mut self, end: Instant) -> Result<BTreeMap<StreamName, BTreeSet<Endpoint>>, NetError> {
-        let mut listed = BTreeMap::<StreamName, BTreeSet<Endpoint>>::new();
-        let entries = self.view.config.endpoints.values();
-        let mut tokens: BTreeMap<Endpoint, Bytes> = entries
-            .flat_map(|entry| &entry.replay)
-            .map(|holder| (holder.clone(), Bytes::new()))
-            .collect();
-        self.view.holders = tokens.keys().map(|holder| (holder.clone(), false)).collect();
+    /// Asks for the streams that everybody has: a few of each group, and all of those of which nobody answers.
+    fn list(&mut self, end: Instant) -> Result<Listed, NetError> {
+        let half = self.start + end.saturating_duration_since(self.start) / 2;
+        let (mut listed, mut tokens) = (Listed::new(), Tokens::new());
+        for (most, end) in [(ASKED_FIRST, half), (usize::MAX, end)] {
+            let silent = self.groups.silent();
+            let whom = silent.flat_map(|group| group.addresses.iter().take(most));
+            tokens.extend(whom.map(|holder| (holder.clone(), Bytes::new())));
+            tokens = self.pages(tokens, end, &mut listed)?;
+        }
+        self.view.is_cut = !tokens.is_empty();
+        Ok(listed)
+    }
+
+    /// Asks these, and for what follows those who speak for their groups; gives what is left to ask of those.
+    fn pages(
+        &mut self,
+        mut tokens: Tokens,
+        end: Instant,
+        listed: &mut Listed,
+    ) -> Result<Tokens, NetError> {
+        for holder in tokens.keys() {
+            self.view.holders.entry(holder.clone()).or_insert(false);
+        }
         while !tokens.is_empty() && Instant::now() < end && !(self.is_stopped)() {
             let question = |(holder, token): (&Endpoint, &Bytes)| {
                 let ask = Ask::List { token: token.clone() };
@@ -178,36 +214,24 @@ impl<'a> Gathering<'a> {
             };
             let questions: Vec<_> = tokens.iter().map(question).collect();
             let answers = self.ask("streams of holders", &questions, end, |_| false)?;
-            tokens.clear();
+            // Who has never answered is not asked once more.
+            tokens.retain(|holder, _| self.view.holders.get(holder) == Some(&true));
             for (holder, replies) in answers.into_iter().flatten() {
                 self.view.holders.insert(holder.clone(), true);
+                tokens.remove(&holder);
+                let speaks = self.groups.answered(&holder);
                 for reply in replies {
                     let Reply::Page { next, more, streams } = reply else { continue };
                     for spot in streams {
                         listed.entry(spot.stream).or_default().insert(holder.clone());
                     }
-                    if more {
+                    if more && speaks {
                         tokens.insert(holder.clone(), next);
                     }
                 }
             }
         }
-        Ok(listed)
-    }
-
-    /// The journals of this host.
-    fn look_here(&mut self) {
-        let shelf = Shelf::new(&self.view.config.state_dir);
-        let mut streams = shelf.streams();
-        while !shelf.knows_all_streams() && Instant::now() < self.plan.end {
-            streams = shelf.streams();
-        }
-        for stream in streams.into_iter().map(|spot| spot.stream) {
-            if self.is_wanted(&stream) {
-                let stand = here(&shelf, &stream, &mut self.opener);
-                self.view.streams.entry(stream).or_default().here = stand;
-            }
-        }
+        Ok(tokens)
     }
 
     fn is_wanted(&self, stream: &StreamName) -> bool {
@@ -215,28 +239,23 @@ impl<'a> Gathering<'a> {
     }
 
     /// Asks for each stream whoever has it, or should have it: how far it is, and how far consumers are.
-    fn heads(
-        &mut self,
-        listed: &BTreeMap<StreamName, BTreeSet<Endpoint>>,
-        end: Instant,
-    ) -> Result<(), NetError> {
+    fn heads(&mut self, listed: &Listed, end: Instant) -> Result<(), NetError> {
         let mut streams: BTreeSet<StreamName> = listed.keys().cloned().collect();
         streams.extend(self.view.streams.keys().cloned());
         streams.extend(self.plan.only.clone());
         streams.extend(self.plan.cursors.iter().map(|at| at.stream.clone()));
         streams.retain(|stream| self.is_wanted(stream));
-        let mut questions = Vec::new();
+        let (mut questions, nobody) = (Vec::new(), BTreeSet::new());
         for stream in &streams {
             let seen = self.view.streams.entry(stream.clone()).or_default();
-            let mut holders = self.followed.of(stream).to_vec();
-            holders.extend(listed.get(stream).into_iter().flatten().cloned());
-            holders.sort_unstable();
-            holders.dedup();
+            let readers_ask = self.followed.of(stream);
+            let listed = listed.get(stream).unwrap_or(&nobody);
+            let mut holders = self.groups.choose(readers_ask, listed);
             for holder in &holders {
                 seen.stands.insert(holder.clone(), Stand::Silent);
             }
-            // Who did not answer the first question is not waited for once more.
-            holders.retain(|holder| self.view.holders.get(holder) == Some(&true));
+            // Where nobody answered the first question, nobody is waited for once more.
+            holders.retain(|holder| self.groups.is_up(holder));
             let head = Ask::Head { stream: stream.clone() };
             questions.push(Question { ask: head, holders: holders.clone() });
             if self.plan.floors {
@@ -251,7 +270,29 @@ impl<'a> Gathering<'a> {
                 self.take(question, answers, is_floors);
             }
         }
+        for stream in &streams {
+            self.cover(stream);
+        }
         Ok(())
+    }
+
+    /// A process that is silent has no more than another one of its group that speaks.
+    fn cover(&mut self, stream: &StreamName) {
+        let Some(seen) = self.view.streams.get_mut(stream) else { return };
+        let speaks = |stand: &Stand| matches!(stand, Stand::Has { .. } | Stand::Nothing(_));
+        let speakers = seen.stands.iter().filter(|(_, stand)| speaks(stand));
+        let speakers: Vec<Endpoint> = speakers.map(|(holder, _)| holder.clone()).collect();
+        let is_covered = |holder: &&Endpoint| {
+            speakers.iter().any(|speaker| self.groups.are_together(holder, speaker))
+        };
+        seen.covered = seen.stands.keys().filter(is_covered).cloned().collect();
+        let is_asked = |(holder, stand): (&Endpoint, &Stand)| {
+            matches!(stand, Stand::Silent | Stand::Refused(_)) && self.groups.is_up(holder)
+        };
+        let mut silent = seen.stands.iter().filter(|one| is_asked(*one));
+        if silent.any(|(holder, _)| !seen.covered.contains(holder)) {
+            self.view.unasked.insert(stream.clone());
+        }
     }
 
     fn take(&mut self, question: &Question, answers: &Answers, is_floors: bool) {
@@ -259,11 +300,9 @@ impl<'a> Gathering<'a> {
         if is_floors != matches!(question.ask, Ask::Floors { .. }) {
             return;
         }
-        if answers.len() < question.holders.len() {
-            self.view.unasked.insert(stream.clone());
-        }
         let Some(seen) = self.view.streams.get_mut(stream) else { return };
         for (holder, replies) in answers {
+            self.view.holders.insert(holder.clone(), true);
             match replies.first() {
                 // A holder from before this question calls it malformed: it does not say.
                 Some(Reply::Floors { floors }) => seen.add_floors(floors),
@@ -335,6 +374,26 @@ impl<'a> Gathering<'a> {
         }
         wanted
     }
+}
+
+/// What the journals of this host have, as far as they can be looked at in time.
+fn look_here(config: &Config, only: Option<&StreamName>, end: Instant) -> Vec<(StreamName, Stand)> {
+    let shelf = Shelf::new(&config.state_dir);
+    let streams = match only {
+        Some(only) => vec![only.clone()],
+        None => {
+            let mut spots = shelf.streams();
+            while !shelf.knows_all_streams() && Instant::now() < end {
+                spots = shelf.streams();
+            }
+            spots.into_iter().map(|spot| spot.stream).collect()
+        }
+    };
+    let mut opener = Opener::new(Arc::clone(&config.trust));
+    let streams = streams.into_iter().take_while(|_| Instant::now() < end);
+    streams
+        .filter_map(|stream| Some((stream.clone(), here(&shelf, &stream, &mut opener)?)))
+        .collect()
 }
 
 /// A message, if it is the one at this place, and good.

@@ -52,7 +52,10 @@ fn row(view: &View, name: &StreamName, seen: &Seen) -> Vec<String> {
     let [level, state, heard, config] = beat;
     let via: Vec<&str> = seen.via().collect();
     let via = if via.is_empty() { none() } else { via.join(",") };
-    let holders = cell(holders_of(view, seen).map(|(name, has)| brief(&name, has)));
+    let mut holders = cell(holders_of(view, seen).map(|(name, has)| brief(&name, has)));
+    if holders == "-" && !seen.stands.is_empty() {
+        holders = "no answer".into();
+    }
     let behind = seen.floors.values().filter(|lagging| lagging.behind > 0);
     let consumers =
         cell(behind.map(|lagging| {
@@ -158,7 +161,7 @@ fn holders(view: &View, seen: &Seen) -> Vec<Value> {
         let mut object = json!({ "holder": name, "address": address.map(ToString::to_string) });
         match stand {
             Stand::Silent => object["answer"] = "none".into(),
-            Stand::Nothing(why) => {
+            Stand::Nothing(why) | Stand::Refused(why) => {
                 (object["answer"], object["error"]) = ("error".into(), why.as_str().into());
             }
             Stand::Has { completeness, epochs, .. } => {
@@ -216,7 +219,9 @@ pub(super) fn summary(view: &View) -> Vec<String> {
         .map(|(holder, _)| view.holder_name(holder))
         .collect();
     let silent = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
-    [first].into_iter().chain(silent).collect()
+    let is_late = view.is_cut || !view.unasked.is_empty();
+    let late = is_late.then(|| "not everybody answered in time: --timeout gives more".to_owned());
+    [first].into_iter().chain(silent).chain(late).collect()
 }
 
 impl Seen {
@@ -260,6 +265,7 @@ mod tests {
             streams: BTreeMap::new(),
             holders: BTreeMap::new(),
             unasked: Default::default(),
+            is_cut: false,
             waits: BTreeMap::new(),
         };
         let mut first =

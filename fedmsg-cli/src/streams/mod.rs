@@ -7,6 +7,7 @@ mod hearing;
 mod list;
 mod text;
 mod view;
+mod whom;
 
 use std::io::{self, Write};
 use std::sync::Arc;

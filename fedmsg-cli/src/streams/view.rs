@@ -27,6 +27,8 @@ pub(crate) struct View {
     pub(crate) holders: BTreeMap<Endpoint, bool>,
     /// Streams about which not everybody could be asked before the time was over.
     pub(crate) unasked: BTreeSet<StreamName>,
+    /// The time was over before everybody had said which streams he has.
+    pub(crate) is_cut: bool,
     /// When the first message behind a position was published.
     pub(crate) waits: BTreeMap<Position, Timestamp>,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Seen {
     pub(crate) here: Option<Stand>,
     /// What each holder has that could have it.
     pub(crate) stands: BTreeMap<Endpoint, Stand>,
+    /// Those of them who are silent, and for whom another process of the same identity and host speaks.
+    pub(crate) covered: BTreeSet<Endpoint>,
     /// How far consumers are, as they told holders.
     pub(crate) floors: BTreeMap<Word, Lagging>,
     /// Its last message.
@@ -150,7 +154,14 @@ impl Seen {
 
     /// Whether somebody who should have it did not answer.
     pub(crate) fn may_be_elsewhere(&self) -> bool {
-        self.stands.values().any(|stand| matches!(stand, Stand::Silent))
+        self.silent().next().is_some()
+    }
+
+    /// Who should have it and did not answer, or not what he has; those left out for whom another one speaks.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = &Endpoint> {
+        let says_nothing = |stand: &Stand| matches!(stand, Stand::Silent | Stand::Refused(_));
+        let silent = self.stands.iter().filter(move |(_, stand)| says_nothing(stand));
+        silent.map(|(holder, _)| holder).filter(|holder| !self.covered.contains(*holder))
     }
 
     /// Its last message that somebody may have.
