@@ -263,12 +263,13 @@ impl SlowDisk {
         });
         SlowDisk(child)
     }
+}
 
-    /// It answers again.
-    fn heals(mut self) {
-        let id = self.0.id().to_string();
-        assert!(succeeds(Command::new("kill").args(["-INT", &id])));
-        self.0.wait().expect("it ends");
+/// It answers again, also when the test has failed.
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        succeeds(Command::new("kill").args(["-INT", &self.0.id().to_string()]));
+        let _ = self.0.wait();
     }
 }
 
@@ -296,7 +297,7 @@ fn a_relay_whose_disk_hangs_gives_no_sign_of_life_and_says_why() {
     relay.reaches(age, relay.metric(age) + WATCHDOG.as_secs_f64());
     let told = manager.drain();
     assert!(!told.iter().any(|message| message.contains("WATCHDOG=1")), "{told:?}");
-    disk.heals();
+    drop(disk);
     relay.says("/ready", 200, "ready");
     manager.until("WATCHDOG=1");
     assert!(publisher.flush(PATIENCE), "it goes on");
