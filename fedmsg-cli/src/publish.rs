@@ -90,7 +90,9 @@ the next command, or `fedmsg outbox flush`. Prints the msg_id of each message th
 
 Exit codes: 0 kept, and with --wait handed over · 2 the message is wrong · 5, 6 a relay refuses it for its
 signature or form, or by policy · 75 not published: the outbox is full or held by others; or with --wait: no relay
-has it yet, it stays queued. At level `memory` there is no outbox: 4 no answer in time, 7 no relay can be reached.";
+has it yet, it stays queued. At level `memory` there is no outbox: 4 no answer in time, 7 no relay can be reached.
+At `stored(n)` there is none either: 75 fewer relays than n have stored it. Where services wait for copies,
+`replicated(n)`, commands keep what they publish as at `local`: say with --wait what they wait for.";
 
 /// What a relay must have said.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -165,9 +167,11 @@ impl Fault for Error {
                 Code::RefusedPolicy
             }
             Error::Refused(_) => Code::RefusedSignature,
-            Error::Publish(PublishError::OutboxFull { .. } | PublishError::OutboxHeld { .. }) => {
-                Code::RetryLater
-            }
+            Error::Publish(
+                PublishError::OutboxFull { .. }
+                | PublishError::OutboxHeld { .. }
+                | PublishError::NotCopied { .. },
+            ) => Code::RetryLater,
             Error::Publish(PublishError::Indeterminate) => Code::TimedOut,
             Error::Unreachable(_) | Error::Build(BuildError::NoWay { .. }) => {
                 Code::RelayUnreachable
@@ -181,8 +185,16 @@ impl Fault for Error {
 pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Error> {
     let _log = logging::init(common, LevelFilter::ERROR);
     let config = Arc::new(Config::load(&common.load_options())?);
-    match (config.publisher.level, options.lines) {
-        (Level::Memory, _) | (_, true) => through_publisher(config, options, common),
+    let identity = options.identity.clone().map_or_else(|| config.identity(), Ok)?;
+    // A command cannot wait for copies as long as a service: it says with --wait what it waits for.
+    let level = match config.publisher.level_of(&identity) {
+        Level::Replicated(_) => Level::Local,
+        level => level,
+    };
+    match (level, options.lines) {
+        (Level::Memory | Level::Stored(_), _) | (_, true) => {
+            through_publisher(config, level, options, common)
+        }
         _ => through_outbox(config, options, common),
     }
 }
@@ -213,17 +225,18 @@ fn through_outbox(
 /// Many messages, or such as are kept nowhere, by a publisher of this process alone.
 fn through_publisher(
     config: Arc<Config>,
+    level: Level,
     options: &Options,
     common: &CommonOptions,
 ) -> Result<Code, Error> {
-    let builder = Publisher::builder().config(config).relays_only();
+    let builder = Publisher::builder().config(config).level(level).relays_only();
     let builder = match &options.identity {
         Some(identity) => builder.identity(identity.clone()),
         None => builder,
     };
     let publisher = builder.build()?;
     let published = publish(&publisher, options, common);
-    let is_kept = publisher.level() != Level::Memory;
+    let is_kept = !matches!(publisher.level(), Level::Memory | Level::Stored(_));
     match &published {
         Ok(last) => {
             let end = last.as_ref().filter(|_| is_kept);
@@ -406,6 +419,9 @@ fn json_line(receipt: &Receipt, fate: Option<&Fate>) -> String {
         "level": receipt.level,
         "relay": relay,
     });
+    if !receipt.copies.is_empty() {
+        value["copies"] = receipt.copies.iter().map(ToString::to_string).collect();
+    }
     if let Some(state) = state {
         value["state"] = state.into();
     }

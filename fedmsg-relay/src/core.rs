@@ -2,6 +2,7 @@
 //! positions of each stream contiguous, and decides what is stored and published.
 
 mod answer;
+mod following;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use fedmsg::merkle::Leaf;
 use fedmsg::open::{Opener, Place, Record, Refused, Verified};
 use fedmsg::record::State;
 use fedmsg::rejection::Rejection;
+use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
 
@@ -132,6 +134,8 @@ struct Carried {
     genesis: Option<Wire>,
     /// The same.
     beat: Option<Wire>,
+    /// Which heartbeat is the newest one: its epoch, its number, and when it was signed.
+    newest: Option<(Epoch, u64, Timestamp)>,
     seen: u64,
 }
 
@@ -165,7 +169,7 @@ impl RelayCore {
     pub fn remember(&mut self, stream: StreamName, head: Head, said: [Option<Wire>; 2], now: u64) {
         if self.streams.len() < STREAMS_MAX && !self.carries.is_empty() {
             let ([genesis, beat], head) = (said, Some(head));
-            self.streams.insert(stream, Carried { head, genesis, beat, seen: now });
+            self.streams.insert(stream, Carried { head, genesis, beat, newest: None, seen: now });
         }
     }
 
@@ -190,44 +194,6 @@ impl RelayCore {
             taken.verdicts.push(verdict);
         }
         taken
-    }
-
-    /// Takes a record that another relay or a publisher has shown, in the order of its stream, and maybe of the
-    /// past: there may be holes before it, and newer epochs are no reason not to keep it.
-    pub fn follow(&mut self, wire: &Wire, now: u64, kept: &impl Kept, taken: &mut Taken) {
-        let verified = match self.opener.open(wire) {
-            Ok(verified) => verified,
-            Err(refused) => {
-                self.counts.refused += 1;
-                return taken.refusals.push((refused.reason, refused.stream));
-            }
-        };
-        let (stream, place) = (verified.stream(), *verified.place());
-        let is_carried = self.is_carried(&verified, place.kind);
-        if *stream.identity() == self.identity || !(is_carried || self.is_archive) {
-            return;
-        }
-        if place.kind == Kind::Heartbeat {
-            let head = self.carried(stream, now, kept).head;
-            if head.is_some_and(|head| (head.epoch, head.last) <= (place.epoch, place.i)) {
-                taken.publish.extend(is_carried.then(|| wire.clone()));
-                self.beat(&verified, now, kept, taken);
-            }
-            return;
-        }
-        match self.at(stream, place.epoch, place.i, kept) {
-            Ok(Some(stored)) if stored.leaf != place.leaf => {
-                self.counts.refused += 1;
-                taken.refusals.push((Rejection::Fork, Some(stream.clone())));
-            }
-            // What was refused before stays refused, and what cannot be read is here already.
-            Ok(Some(_)) | Err(Unreadable) => self.counts.duplicates += 1,
-            Ok(None) => {
-                self.take(&verified, now, kept);
-                self.keep(stream, place, wire, taken);
-                taken.publish.extend(is_carried.then(|| wire.clone()));
-            }
-        }
     }
 
     /// What was to be kept is on disk.
@@ -335,7 +301,9 @@ impl RelayCore {
         let (stream, place) = (verified.stream().clone(), *verified.place());
         let wire = verified.wire().clone();
         let is_announced = self.is_carried(verified, place.kind);
-        self.carried(&stream, now, kept).beat = is_announced.then(|| wire.clone());
+        let carried = self.carried(&stream, now, kept);
+        carried.beat = is_announced.then(|| wire.clone());
+        carried.newest = carried.newest.max(Some(order(verified)));
         let is_last =
             matches!(verified.record(), Record::Heartbeat(beat) if beat.state == State::Closed);
         taken.beats.push(Beat { stream, epoch: place.epoch, i: place.i, wire, is_last });
@@ -463,7 +431,7 @@ impl RelayCore {
         if !self.streams.contains_key(stream) {
             self.make_room();
             let head = kept.head(stream);
-            let carried = Carried { head, genesis: None, beat: None, seen: now };
+            let carried = Carried { head, genesis: None, beat: None, newest: None, seen: now };
             self.streams.insert(stream.clone(), carried);
         }
         let carried = self.streams.get_mut(stream).expect("it was put there");
@@ -485,6 +453,11 @@ impl RelayCore {
         self.streams
             .retain(|name, stream| stream.seen > limit || busy.binary_search(&name).is_ok());
     }
+}
+
+/// What tells which of two heartbeats of a stream is the newer one.
+fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
+    (heartbeat.epoch(), heartbeat.i(), heartbeat.timestamp())
 }
 
 impl Carried {

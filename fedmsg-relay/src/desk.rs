@@ -14,13 +14,14 @@ use fedmsg::timestamp::Timestamp;
 /// A stream may be in both: that of a producer without an endpoint on this host, of which the log has what came
 /// here, and the journal everything. Either may be trimmed before the other.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub struct Desk {
     log: LogReader,
     shelf: Shelf,
 }
 
 impl Desk {
-    pub(crate) fn new(log: LogReader, shelf: Shelf) -> Desk {
+    /// What this log and these journals have.
+    pub fn new(log: LogReader, shelf: Shelf) -> Desk {
         Desk { log, shelf }
     }
 

@@ -12,7 +12,7 @@ use fedmsg::envelope::Wire;
 use fedmsg::event::Event;
 use fedmsg::identity::{Identity, StreamName};
 use fedmsg::sequence::Begin;
-use fedmsg::subscriber::Subscriber;
+use fedmsg::subscriber::{Subscriber, SubscriberMetrics};
 use fedmsg::transport::Wake;
 use fedmsg::trust::Trust;
 
@@ -81,6 +81,11 @@ impl Followed {
         self.begin_at.is_some_and(|at| Instant::now() >= at)
     }
 
+    /// What its reader counts; nothing while nobody is followed.
+    pub(crate) fn metrics(&self) -> Option<SubscriberMetrics> {
+        Some(self.following.as_ref()?.subscriber.metrics())
+    }
+
     /// The next records, if there are any.
     pub(crate) fn take(&self) -> Option<Vec<Wire>> {
         self.following.as_ref()?.take()
@@ -89,6 +94,7 @@ impl Followed {
 
 /// The thread that follows. Ends when it is dropped.
 struct Following {
+    subscriber: Arc<Subscriber>,
     stop: Arc<AtomicBool>,
     parts: Option<Receiver<Vec<Wire>>>,
     thread: Option<JoinHandle<()>>,
@@ -109,13 +115,13 @@ impl Following {
         for (stream, Head { epoch, last, leaf }) in heads {
             builder = builder.begin_stream(stream, Begin::At { epoch, next: last + 1, leaf });
         }
-        let subscriber = builder.build()?;
+        let subscriber = Arc::new(builder.build()?);
         let (sender, parts) = sync_channel(PARTS_MAX);
         let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
+        let (flag, reader) = (Arc::clone(&stop), Arc::clone(&subscriber));
         let thread = std::thread::Builder::new().name("fedmsg-follow".into());
-        let thread = thread.spawn(move || run(&subscriber, &sender, &flag, &*waker))?;
-        Ok(Following { stop, parts: Some(parts), thread: Some(thread) })
+        let thread = thread.spawn(move || run(&reader, &sender, &flag, &*waker))?;
+        Ok(Following { subscriber, stop, parts: Some(parts), thread: Some(thread) })
     }
 
     fn take(&self) -> Option<Vec<Wire>> {
@@ -162,7 +168,7 @@ fn run(
 }
 
 /// What is to be kept of an event; what is said of losses goes to the log.
-fn record_of(event: Event) -> Option<Wire> {
+pub fn record_of(event: Event) -> Option<Wire> {
     match event {
         Event::Message(message) | Event::Late(message) | Event::Internal(message) => {
             Some(message.wire().clone())

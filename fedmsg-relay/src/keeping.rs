@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use fedmsg::config::Config;
 use fedmsg::envelope::{Epoch, Wire};
@@ -12,24 +12,28 @@ use fedmsg::identity::StreamName;
 use fedmsg::journal::{Body, Disk, OsDisk};
 use fedmsg::log::{Item, Keep as Kind, Log, LogError, LogMetrics, LogReader, Settings};
 use fedmsg::open::{Opener, Record};
-use fedmsg::publisher::OwnStream;
+use fedmsg::seal::Sealed;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::trust::Trust;
 
 use crate::core::{Head, Kept, Stored, Taken, Unreadable};
 use crate::settings::RelayError;
 
-/// How often heartbeats are written down.
-const SAVE: Duration = Duration::from_secs(60);
+/// How often heartbeats are written down, in milliseconds.
+const SAVE_MS: u64 = 60_000;
+
+/// Says what time it is.
+type Clock = Box<dyn Fn() -> Timestamp>;
 
 /// The log of this relay: `STATE/relay/IDENTITY/SLOT`. The lock on the slot sees to it that there is one writer.
 pub struct Keeping {
     log: Log,
     reader: LogReader,
+    clock: Clock,
     /// When heartbeats were written down the last time.
-    saved: Instant,
-    /// It was said that the disk takes nothing.
-    is_failing: bool,
+    saved: Timestamp,
+    /// Why the disk takes nothing, which was said.
+    failing: Option<String>,
 }
 
 impl Keeping {
@@ -43,19 +47,29 @@ impl Keeping {
 
     /// The log in a folder of a disk.
     pub fn on(disk: Arc<dyn Disk>, folder: &Path, settings: Settings) -> Result<Keeping, LogError> {
+        Keeping::timed(disk, folder, settings, || SystemTime::now().into())
+    }
+
+    /// The same with another clock.
+    pub fn timed(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        settings: Settings,
+        clock: impl Fn() -> Timestamp + 'static,
+    ) -> Result<Keeping, LogError> {
         let log = Log::open(disk, folder, settings)?;
-        let reader = log.reader();
-        Ok(Keeping { log, reader, saved: Instant::now(), is_failing: false })
+        let (reader, saved) = (log.reader(), clock());
+        Ok(Keeping { log, reader, clock: Box::new(clock), saved, failing: None })
     }
 
     /// What others may read of it.
-    pub(crate) fn reader(&self) -> LogReader {
+    pub fn reader(&self) -> LogReader {
         self.reader.clone()
     }
 
     /// Where each stream goes on that others are asked for; nothing for those of which something is missing here that
     /// its publisher still has.
-    pub(crate) fn begins(&self, trust: &Arc<Trust>) -> Vec<(StreamName, Head)> {
+    pub fn begins(&self, trust: &Arc<Trust>) -> Vec<(StreamName, Head)> {
         let mut opener = Opener::new(Arc::clone(trust));
         let begins = self.log.heads().filter_map(|(stream, head)| {
             let stand = self.reader.stand(&stream).ok()?;
@@ -71,7 +85,7 @@ impl Keeping {
     }
 
     /// Every stream that is on disk, with its genesis record and its newest heartbeat.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = (StreamName, Head, [Option<Wire>; 2])> {
+    pub fn streams(&self) -> impl Iterator<Item = (StreamName, Head, [Option<Wire>; 2])> {
         self.log.heads().map(|(stream, known)| {
             let head = Head { epoch: known.epoch, last: known.last, leaf: known.leaf };
             (stream, head, [known.genesis, known.heartbeat])
@@ -79,11 +93,15 @@ impl Keeping {
     }
 
     /// Keeps the beginning of the relay's own stream, for whoever asks.
-    pub(crate) fn keep_own(&mut self, own: &OwnStream) -> Result<(), RelayError> {
-        let genesis = own.genesis();
+    pub fn keep_own(
+        &mut self,
+        own: &StreamName,
+        epoch: Epoch,
+        genesis: &Sealed,
+    ) -> Result<(), LogError> {
         let keep = Kind::Record { wire: &genesis.wire, leaf: genesis.leaf };
-        let item = Item { stream: own.stream(), epoch: own.epoch(), i: 0, keep };
-        Ok(self.log.append(&[item], now())?)
+        let item = Item { stream: own, epoch, i: 0, keep };
+        self.log.append(&[item], (self.clock)())
     }
 
     /// Stores what several producers put, with one sync. In words why it could not be.
@@ -107,7 +125,7 @@ impl Keeping {
         });
         let items: Vec<Item<'_>> = records.chain(last_words).collect();
         if !items.is_empty() {
-            let appended = self.log.append(&items, now());
+            let appended = self.log.append(&items, (self.clock)());
             self.note(appended)?;
         }
         for beat in beats.filter(|beat| !beat.is_last) {
@@ -120,13 +138,13 @@ impl Keeping {
     fn note(&mut self, appended: Result<(), LogError>) -> Result<(), String> {
         match appended {
             Ok(()) => {
-                if std::mem::take(&mut self.is_failing) {
+                if self.failing.take().is_some() {
                     tracing::info!("the log takes messages again");
                 }
                 Ok(())
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if self.failing.replace(error.to_string()).is_none() {
                     tracing::error!(%error, "the log takes nothing: producers keep their messages, and put them again");
                 }
                 Err(format!("this relay's disk takes nothing: {error}"))
@@ -134,29 +152,53 @@ impl Keeping {
         }
     }
 
+    /// Why the disk took nothing the last time; nothing when it did.
+    pub(crate) fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    /// Tries a disk that has failed with a heartbeat of the relay itself: otherwise it would not be known that it works
+    /// again before somebody puts something, and who looks for a relay that is ready puts nothing to this one.
+    pub(crate) fn probe(&mut self, own: &StreamName, epoch: Epoch, beat: &Wire) {
+        if self.failing.is_some() {
+            let keep = Kind::Heartbeat { wire: beat };
+            let item = Item { stream: own, epoch, i: 0, keep };
+            let appended = self.log.append(&[item], (self.clock)());
+            // What is wrong was said.
+            let _ = self.note(appended);
+        }
+    }
+
+    /// What the log counts.
+    pub(crate) fn metrics(&self) -> LogMetrics {
+        self.log.metrics((self.clock)())
+    }
+
     /// The newest heartbeat of the relay itself.
-    pub(crate) fn beaten(&mut self, own: &StreamName, beat: &Wire) {
+    pub fn beaten(&mut self, own: &StreamName, beat: &Wire) {
         self.log.set_heartbeat(own, beat);
     }
 
     /// Gives up what is too old, or too much; and writes heartbeats down now and then, so that a relay that is killed
     /// can announce the streams that it has.
-    pub(crate) fn trim(&mut self) {
-        if self.saved.elapsed() >= SAVE {
-            self.saved = Instant::now();
+    pub fn trim(&mut self) {
+        let now = (self.clock)();
+        // The clock may have been set back, too.
+        if now.millis_since(self.saved).unsigned_abs() >= SAVE_MS {
+            self.saved = now;
             if let Err(error) = self.reader.save_heads() {
                 tracing::warn!(%error, "writing down how far streams are");
             }
         }
-        if let Err(error) = self.log.retain(now()) {
+        if let Err(error) = self.log.retain(now) {
             tracing::warn!(%error, "giving up what is too old");
         }
     }
 
     /// Ends with the relay's last words.
-    pub(crate) fn close(mut self, own: &StreamName, last: &Wire) {
+    pub fn close(mut self, own: &StreamName, last: &Wire) {
         self.log.set_heartbeat(own, last);
-        let LogMetrics { records, appends, syncs, bytes, .. } = self.log.metrics(now());
+        let LogMetrics { records, appends, syncs, bytes, .. } = self.log.metrics((self.clock)());
         tracing::info!(records, appends, syncs, bytes, "its log");
         if let Err(error) = self.log.close() {
             tracing::warn!(%error, "closing the log");
@@ -190,8 +232,4 @@ fn kept_from(beat: &Wire, opener: &mut Opener) -> Option<u64> {
         Record::Heartbeat(beat) => Some(beat.first),
         _ => None,
     }
-}
-
-fn now() -> Timestamp {
-    SystemTime::now().into()
 }

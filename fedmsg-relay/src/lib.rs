@@ -2,15 +2,18 @@
 //! waits, publishes the original bytes, and answers for each message. What it has it gives to whoever asks, with
 //! the journals of its host.
 //!
-//! [`core`] decides, without sockets, disks and clocks; [`run`] is the loop around it.
+//! [`core`] decides, without sockets, disks and clocks; [`waiting`] is the order of storing, publishing and answering;
+//! [`keeping`] is the log; [`run`] is the loop around them.
 #![forbid(unsafe_code)]
 
 pub mod core;
-mod desk;
-mod follow;
+pub mod desk;
+pub mod follow;
 pub mod keeping;
 mod run;
 mod settings;
+mod standing;
+pub mod waiting;
 
 pub use run::run;
 pub use settings::{Cli, Options, RelayError};

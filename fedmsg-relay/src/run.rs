@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fedmsg::config::{Config, ConfigUpdate, EndpointEntry, Watch};
 use fedmsg::endpoint::Endpoint;
+use fedmsg::envelope::Wire;
 use fedmsg::frames::{Answer, Ask, ErrorCode, Reply, Request, RequestId};
 use fedmsg::keys::SecretKey;
 use fedmsg::net::Zmq;
@@ -24,6 +25,8 @@ use crate::desk::Desk;
 use crate::follow::{Followed, Whom};
 use crate::keeping::Keeping;
 use crate::settings::{Options, RelayError, own_entry};
+use crate::standing::{Seen, Standing};
+use crate::waiting::{Outside, Waiting};
 
 /// How often it is told what was carried, if anything was.
 const REPORT: Duration = Duration::from_secs(60);
@@ -36,10 +39,6 @@ const LIVELY_MS: u64 = 300_000;
 const REFUSALS_PER_SECOND: u32 = 1_000;
 /// Producers whose refusals are counted.
 const PRODUCERS_MAX: usize = 10_000;
-/// Records and heartbeats that are stored with one sync.
-const BATCH_RECORDS: usize = 1_024;
-/// Bytes of them.
-const BATCH_BYTES: usize = 8 << 20;
 /// How often retention is looked at.
 const TRIM: Duration = Duration::from_secs(10);
 
@@ -55,14 +54,16 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let entry = own_entry(options, &config)?;
     let key = own_key(&config, &entry)?;
+    let mut standing = Standing::start(options, &config)?;
     let (own, sockets, replay) = take_slot(&config, &entry, &key)?;
     let mut keeping = Keeping::open(&config, own.stream())?;
-    keeping.keep_own(&own)?;
-    let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
+    keeping.keep_own(own.stream(), own.epoch(), own.genesis())?;
     let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
     if let Some(following) = &mut following {
         following.begin(&keeping, &config.trust, sockets.waker())?;
     }
+    let serving = replay.map(|address| serve(&config, &keeping, &address)).transpose()?;
+    standing.watch(serving, following.is_some(), keeping.reader());
 
     let (stopping, update) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let (waker, flag) = (sockets.waker(), Arc::clone(&stopping));
@@ -75,7 +76,8 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         waker.wake();
     };
-    let _watch = Watch::start(load.clone(), Arc::clone(&config), Box::new(follow))?;
+    let watch = Watch::start(load.clone(), Arc::clone(&config), Box::new(follow))?;
+    standing.follow_hangups(watch.reloader(), sockets.waker())?;
 
     let addresses: Vec<String> = entry.submit.iter().map(ToString::to_string).collect();
     tracing::info!(identity = %entry.identity, stream = %own.stream(), submit = addresses.join(" "), "ready");
@@ -90,12 +92,11 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         key,
         sockets,
         keeping,
-        waiting: Vec::new(),
-        waiting_records: 0,
-        waiting_bytes: 0,
+        waiting: Waiting::default(),
         following,
         trim_at: Instant::now(),
         config,
+        broken: None,
         identity: entry.identity,
         refusals: HashMap::new(),
         second: Instant::now(),
@@ -103,9 +104,9 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         start: Instant::now(),
         reported: (Instant::now(), Counts::default()),
     };
-    relay.serve(&stopping, &update);
+    relay.serve(&stopping, &update, &mut standing);
     // Whoever asks is answered until the last words are there to be asked for.
-    drop(serving);
+    drop(standing);
     tracing::info!("ended");
     Ok(Code::Ok)
 }
@@ -172,14 +173,12 @@ struct Relay {
     key: Arc<SecretKey>,
     sockets: RelaySockets,
     keeping: Keeping,
-    /// What was put since the last sync, and by whom.
-    waiting: Vec<(Option<(Bytes, RequestId)>, Taken)>,
-    /// Records and heartbeats of it, and their bytes.
-    waiting_records: usize,
-    waiting_bytes: usize,
+    waiting: Waiting<(Bytes, RequestId)>,
     following: Option<Followed>,
     trim_at: Instant,
     config: Arc<Config>,
+    /// Why the files as they are now cannot be used.
+    broken: Option<String>,
     identity: fedmsg::Identity,
     /// Refused messages of this second, by producer.
     refusals: HashMap<Bytes, u32>,
@@ -190,17 +189,28 @@ struct Relay {
 }
 
 impl Relay {
-    fn serve(mut self, stopping: &AtomicBool, update: &Mutex<Option<ConfigUpdate>>) {
+    fn serve(
+        mut self,
+        stopping: &AtomicBool,
+        update: &Mutex<Option<ConfigUpdate>>,
+        standing: &mut Standing,
+    ) {
         let (mut asked, mut stopped) = (Vec::new(), None);
+        standing.ready(self.seen());
         loop {
             let stop = stopping.load(Ordering::SeqCst);
+            // Looked at first: what a reload brought is behind it.
+            let is_reloaded = standing.is_reloaded();
             if let Some(update) = update.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 self.reconfigure(update);
             }
-            let pause = if stop { Duration::ZERO } else { self.pause() };
+            if is_reloaded {
+                standing.ready(self.seen());
+            }
+            let pause = if stop { Duration::ZERO } else { self.pause().min(standing.pause()) };
             let subscribers = self.sockets.wait(pause, &mut asked);
             if stop {
-                let since = *stopped.get_or_insert_with(Instant::now);
+                let since = *stopped.get_or_insert_with(|| standing.stopping());
                 if asked.is_empty() || since.elapsed() >= DRAIN_MAX {
                     break;
                 }
@@ -214,12 +224,28 @@ impl Relay {
             self.follow();
             self.store();
             self.on_time();
+            standing.turn(subscribers, || self.seen());
         }
         self.report(true);
         let stream = self.own.stream().clone();
         let last = self.own.close(&self.config.digest);
         self.sockets.publish(&last.wire);
         self.keeping.close(&stream, &last.wire);
+    }
+
+    /// What is shown of it.
+    fn seen(&self) -> Seen {
+        Seen {
+            identity: self.identity.clone(),
+            digest: self.config.digest.clone(),
+            broken: self.broken.clone(),
+            is_configured: self.config.endpoints.contains_key(&self.identity),
+            failing: self.keeping.failing().map(str::to_owned),
+            counts: self.core.counts,
+            streams: self.core.stream_count() as u64,
+            log: self.keeping.metrics(),
+            follower: self.following.as_ref().map(Followed::metrics),
+        }
     }
 
     fn pause(&self) -> Duration {
@@ -237,7 +263,11 @@ impl Relay {
                 self.sockets.publish(wire);
             }
         }
-        for wire in self.own.due(&self.config.digest) {
+        let due = self.own.due(&self.config.digest);
+        if let Some(beat) = due.first() {
+            self.keeping.probe(self.own.stream(), self.own.epoch(), beat);
+        }
+        for wire in due {
             self.keeping.beaten(self.own.stream(), &wire);
             self.sockets.publish(&wire);
         }
@@ -278,7 +308,7 @@ impl Relay {
     }
 
     /// Takes messages, which wait for the next sync with those of others.
-    fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[fedmsg::envelope::Wire]) {
+    fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[Wire]) {
         let taken = self.core.put(messages, self.millis(), &self.keeping);
         if !taken.refusals.is_empty() && self.refusals.len() < PRODUCERS_MAX {
             *self.refusals.entry(peer.clone()).or_default() += taken.refusals.len() as u32;
@@ -315,55 +345,22 @@ impl Relay {
 
     /// Everything that waits is stored with the next sync, which is done at once when it is much.
     fn wait_for_sync(&mut self, from: Option<(Bytes, RequestId)>, taken: Taken) {
-        let (records, bytes) = taken.size();
-        self.waiting_records += records;
-        self.waiting_bytes += bytes;
-        self.waiting.push((from, taken));
-        if self.waiting_records >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
+        if self.waiting.add(from, taken) {
             self.store();
         }
     }
 
     /// Stores what was put, publishes it, and answers.
     fn store(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        (self.waiting_records, self.waiting_bytes) = (0, 0);
-        if waiting.is_empty() {
-            return;
-        }
-        let stored = self.keeping.store(waiting.iter().map(|(_, taken)| taken));
-        match &stored {
-            Ok(()) => self.core.stored(),
-            Err(_) => {
-                self.core.not_stored(&self.keeping);
-                if let Some(following) = &mut self.following {
-                    following.failed();
-                }
-            }
-        }
-        for (from, taken) in waiting {
-            for wire in taken.publish.iter().filter(|_| stored.is_ok()) {
-                if !self.sockets.publish(wire) {
-                    tracing::debug!("a subscriber is too slow: it has to fetch messages");
-                }
-            }
-            let Some((peer, id)) = from else { continue };
-            let replies = match &stored {
-                Ok(()) => taken.answers(&self.key),
-                Err(text) => vec![error(ErrorCode::Full, text)],
-            };
-            self.send(&peer, &id, replies);
+        let Relay { waiting, core, keeping, key, sockets, .. } = self;
+        let stored = waiting.store(core, keeping, key, &mut Crowd(sockets));
+        if let (Err(_), Some(following)) = (stored, &mut self.following) {
+            following.failed();
         }
     }
 
     fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) {
-        for reply in replies {
-            let answer = Answer { id: id.clone(), reply };
-            if !self.sockets.answer(peer, &answer.encode()) {
-                tracing::debug!("a producer is gone before its answer");
-                return;
-            }
-        }
+        Crowd(&mut self.sockets).send(peer, id, replies);
     }
 
     fn millis(&self) -> u64 {
@@ -377,7 +374,7 @@ impl Relay {
             }
             None => tracing::info!(digest = update.config.digest, "configuration in force"),
         }
-        self.config = update.config;
+        (self.config, self.broken) = (update.config, update.error);
         match self.config.endpoints.get(&self.identity) {
             Some(entry) => {
                 let trust = Arc::clone(&self.config.trust);
@@ -399,6 +396,33 @@ impl Relay {
             let streams = self.core.stream_count();
             tracing::info!(carried, duplicates, refused, early, unstored, streams, "in all");
         }
+    }
+}
+
+/// Readers and producers.
+struct Crowd<'a>(&'a mut RelaySockets);
+
+impl Crowd<'_> {
+    fn send(&mut self, peer: &Bytes, id: &RequestId, replies: Vec<Reply>) {
+        for reply in replies {
+            let answer = Answer { id: id.clone(), reply };
+            if !self.0.answer(peer, &answer.encode()) {
+                tracing::debug!("a producer is gone before its answer");
+                return;
+            }
+        }
+    }
+}
+
+impl Outside<(Bytes, RequestId)> for Crowd<'_> {
+    fn publish(&mut self, wire: &Wire) {
+        if !self.0.publish(wire) {
+            tracing::debug!("a subscriber is too slow: it has to fetch messages");
+        }
+    }
+
+    fn answer(&mut self, (peer, id): &(Bytes, RequestId), replies: Vec<Reply>) {
+        self.send(peer, id, replies);
     }
 }
 

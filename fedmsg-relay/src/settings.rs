@@ -5,7 +5,8 @@ use fedmsg::config::{Config, EndpointEntry};
 use fedmsg::identity::Identity;
 use fedmsg::publisher::BuildError;
 use fedmsg::transport::NetError;
-use fedmsg_tool::{Code, CommonOptions, Fault};
+use fedmsg_tool::status::StatusError;
+use fedmsg_tool::{Code, CommonOptions, Fault, StatusOptions};
 
 /// Take messages from producers that nobody can connect to, and publish them
 #[derive(Parser)]
@@ -26,6 +27,10 @@ pub struct Options {
     /// Which endpoint entry this relay is [default: `[relay] identity`, or the only entry with `submit`]
     #[arg(long, value_name = "IDENTITY")]
     pub identity: Option<Identity>,
+
+    /// How it shows how it is.
+    #[command(flatten)]
+    pub status: StatusOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -33,8 +38,12 @@ Examples:
   fedmsg-relay                               without any configuration: for this user, on this machine
   fedmsg-relay --identity relay.proxy01      as that entry of [endpoints] in /etc/fedmsg.d
   fedmsg-relay --log-format json             log lines for a machine to read
+  fedmsg-relay --status 9462                 and http://127.0.0.1:9462/metrics, /live, /ready and /status
 
-SIGTERM and SIGINT: what was received is answered and published, then the relay ends with 0.";
+/ready and the watchdog of systemd go by progress: 503, and no sign of life, when the disk does not answer.
+
+SIGTERM and SIGINT: what was received is answered and published, then the relay ends with 0.
+SIGHUP: the configuration is read at once; it is followed anyway.";
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +86,9 @@ pub enum RelayError {
     /// Sockets cannot be made.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// How it is cannot be shown.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// Signals or threads.
     #[error("{0}")]
     Io(#[from] std::io::Error),

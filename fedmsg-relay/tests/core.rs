@@ -291,3 +291,29 @@ fn a_new_epoch_begins_with_its_genesis_record_and_the_old_one_does_not_go_on() {
     let late = old.seal(TOPIC, 1);
     assert_eq!(names(&put(&mut relay, &mut disk, &late).0), [("refused", 1)]);
 }
+
+#[test]
+fn what_comes_back_from_who_follows_a_relay_is_not_shown_again() {
+    let (mut relay, mut disk) = (relay(">", true), Disk::new());
+    let (mut producer, genesis) = new_producer();
+    put(&mut relay, &mut disk, &[vec![genesis.clone()], producer.seal("a.b.c", 1)].concat());
+    let mut follow = |wire: &Wire| {
+        let mut taken = fedmsg_relay::core::Taken::default();
+        relay.follow(wire, 0, &disk.log, &mut taken);
+        disk.log.store(std::iter::once(&taken)).expect("stored");
+        relay.stored();
+        taken.publish.len()
+    };
+    let beat = |producer: &mut Producer, after| {
+        producer
+            .sealer
+            .heartbeat(State::Open, "", Timestamp::from_millis(now().as_millis() + after))
+            .wire
+    };
+    let (first, second) = (beat(&mut producer, 0), beat(&mut producer, 5_000));
+    assert_eq!(follow(&first), 1);
+    assert_eq!(follow(&first), 0, "two relays that follow each other would hand it round for ever");
+    assert_eq!((follow(&second), follow(&second), follow(&first)), (1, 0, 0));
+    let next = producer.seal("a.b.c", 1).remove(0).wire;
+    assert_eq!((follow(&next), follow(&next), follow(&genesis.wire)), (1, 0, 0));
+}

@@ -60,6 +60,9 @@ pub enum TailError {
     /// The configuration.
     #[error(transparent)]
     Config(fedmsg::config::ConfigError),
+    /// How it is cannot be shown.
+    #[error(transparent)]
+    Status(#[from] fedmsg_tool::status::StatusError),
     /// Connecting.
     #[error(transparent)]
     Subscribe(fedmsg::subscriber::SubscribeError),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 use fedmsg::history::Order;
-use fedmsg_tool::CommonOptions;
+use fedmsg_tool::{CommonOptions, StatusOptions};
 
 use crate::past::{LAST_MAX, Spot};
 use crate::when::When;
@@ -22,6 +22,7 @@ Examples:
   fedmsg-tail --since 2h koji                       the last two hours, then what comes
   fedmsg-tail --last 20 --filter '.headers.severity == \"error\"'
   fedmsg-tail --all --no-follow --json >all.jsonl   everything that is kept, and no more
+  fedmsg-tail --json --status 9463                  a service: http://127.0.0.1:9463/metrics, /live, /ready, /status
 
 A pattern is made of tokens: `*` is exactly one, `>` at the end one or more; `a.b` is a.b and all below
 it. One that begins with neither the topic prefix nor a wildcard is relative: prefix and environment go
@@ -120,6 +121,10 @@ pub struct Options {
     /// At the end say on stderr how many were received, verified, rejected, lost, stale
     #[arg(long, help_heading = "When to stop")]
     pub summary: bool,
+
+    /// How it shows how it is, when it runs as a service.
+    #[command(flatten)]
+    pub status: StatusOptions,
 }
 
 /// What to show of the past, before the present.

@@ -1,5 +1,7 @@
 //! The wiring: a real subscriber, stdout, and signals.
 
+mod standing;
+
 use std::io::Write;
 use std::time::SystemTime;
 
@@ -10,7 +12,7 @@ use fedmsg::subscriber::{Subscriber, SubscriberBuilder};
 use fedmsg::topic::{Naming, Pattern};
 use fedmsg_tool::color::ColorEnv;
 use fedmsg_tool::output::Data;
-use fedmsg_tool::{Code, CommonOptions, LogFormat, logging, signals, terminal};
+use fedmsg_tool::{Code, CommonOptions, Daemon, LogFormat, logging, signals, terminal};
 use jiff::tz::TimeZone;
 use tracing::level_filters::LevelFilter;
 
@@ -23,6 +25,7 @@ use crate::past::{Past, Spot};
 use crate::progress::Progress;
 use crate::render::{COLUMNS, Look, Renderer};
 use crate::tell;
+use standing::Standing;
 
 /// Shows the messages of a bus until there is a reason to stop.
 pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> {
@@ -37,6 +40,10 @@ pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> 
     let filter = Filter::new(&options, naming)?;
     let renderer = Renderer::new(&options, look(&options, common))?;
     let past = past(&options, &config, &patterns)?;
+    let daemon = Daemon::start(&options.status, "fedmsg-tail", config.state_dir.clone())?;
+    if let Some(address) = daemon.address() {
+        tracing::info!(%address, "status is served");
+    }
     let tail = Tail::new(&options, filter, renderer).not_missing(not_missed(&config));
     let mut tail = tail.with_past(past.as_ref());
 
@@ -48,7 +55,12 @@ pub fn run(options: Options, common: &CommonOptions) -> Result<Code, TailError> 
     let stop = signals::on_stop(move || closer.close()).map_err(TailError::Signals)?;
     let mut data = Data::stdout(terminal::stdout_is_terminal());
     let mut progress = progress.follow(past.is_some());
-    let end = tail.follow(|timeout| progress.recv(&subscriber, timeout), &mut data)?;
+    let mut standing = Standing::new(daemon, &subscriber, not_missed(&config), past.is_some());
+    standing.follow_hangups().map_err(TailError::Signals)?;
+    standing.ready();
+    let mut recv = |timeout| standing.recv(timeout, |timeout| progress.recv(&subscriber, timeout));
+    let end = tail.follow(&mut recv, &mut data)?;
+    standing.stopping();
     drop(progress);
     if options.summary {
         tell_summary(&tail.counts(), common.log_format);

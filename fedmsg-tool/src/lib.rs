@@ -1,4 +1,5 @@
-//! What every tool of fedmsg does first: options that all have, logs, signals, exit codes, output.
+//! What every tool of fedmsg does first: options that all have, logs, signals, exit codes, output; and how daemons say
+//! how they are: progress, metrics, status over HTTP, the service manager.
 //!
 //! A tool is a `run(options, common)` function in its library and a thin `main`:
 //!
@@ -20,10 +21,14 @@ pub mod color;
 pub mod duration;
 pub mod exit;
 pub mod logging;
+pub mod metrics;
 pub mod options;
 pub mod output;
+pub mod progress;
 pub mod repeats;
+pub mod service;
 pub mod signals;
+pub mod status;
 pub mod terminal;
 
 use std::sync::OnceLock;
@@ -31,6 +36,7 @@ use std::sync::OnceLock;
 pub use color::ColorChoice;
 pub use exit::{Code, Fault, main};
 pub use options::{CommonOptions, LogFormat};
+pub use status::{Daemon, StatusOptions};
 
 /// What `--version` prints: the version, and the commit where the build was told it (`FEDMSG_COMMIT`).
 pub fn version() -> &'static str {

@@ -1,10 +1,11 @@
-//! SIGINT and SIGTERM: the first one asks the tool to stop, the second one ends it at once.
+//! SIGINT and SIGTERM: the first one asks the tool to stop, the second one ends it at once. SIGHUP asks a daemon to read
+//! its configuration.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -46,6 +47,17 @@ pub fn on_stop(stop: impl FnOnce() + Send + 'static) -> io::Result<Stop> {
     Ok(told)
 }
 
+/// Calls `reload` each time that SIGHUP comes, in a thread of its own; several that come meanwhile are one.
+pub fn on_reload(mut reload: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP])?;
+    std::thread::Builder::new().name("reload".into()).spawn(move || {
+        for _ in signals.forever() {
+            reload();
+        }
+    })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +70,15 @@ mod tests {
         signal_hook::low_level::raise(SIGTERM).expect("raise");
         told.recv().expect("called");
         assert_eq!(stop.code(), Some(Code::Terminated));
+    }
+
+    #[test]
+    fn each_hangup_calls_back() {
+        let (tell, told) = std::sync::mpsc::channel();
+        on_reload(move || tell.send(()).expect("told")).expect("handler");
+        for _ in 0..3 {
+            signal_hook::low_level::raise(SIGHUP).expect("raise");
+            told.recv().expect("called");
+        }
     }
 }

@@ -166,6 +166,15 @@ impl Delivered {
         self.relays.insert(relay.as_str().into(), at);
     }
 
+    /// A relay that is new is to be given what is behind this place, or behind what others have.
+    pub(crate) fn claim_behind(&mut self, relay: &Identity, place: Point) {
+        let is_new = !self.relays.contains_key(relay.as_str());
+        self.claim(relay);
+        if let Some(at) = self.relays.get_mut(relay.as_str()).filter(|_| is_new) {
+            at.upto = at.upto.max(Some(place));
+        }
+    }
+
     /// A relay has everything up to here, except so many that it refused.
     pub(crate) fn advance(&mut self, relay: &Identity, upto: Point, stored: bool, refused: u64) {
         self.claim(relay);

@@ -4,12 +4,21 @@
 //! The same records go to every relay, each in order, one request at a time. What a relay has already is a
 //! duplicate there, so whatever is not known is sent again.
 
+mod places;
+
+use bytes::Bytes;
+
+#[cfg(feature = "net")]
+pub(crate) use self::places::has;
+use self::places::place_at;
+pub(crate) use self::places::{count_after, place_after};
 use crate::delivered::{Delivered, Point, Refusal};
 use crate::envelope::{Epoch, Wire};
 use crate::frames::{Ask, Reply, Request, RequestId, Span, Spot, Word};
 use crate::identity::Identity;
 use crate::journal::{JournalError, Range};
 use crate::limits::{PUT_BYTES_MAX, PUT_MESSAGES_MAX};
+use crate::stored::Claim;
 
 /// An answer that takes longer is not waited for: the records are sent again.
 pub(crate) const ANSWER_MS_MAX: u64 = 2_000;
@@ -60,6 +69,8 @@ struct Relay {
     beat: u64,
     /// It lacks what is gone: it goes on when there is an epoch above this one.
     stuck: Option<Epoch>,
+    /// It is to be given records again from this one on, which it has, for the sake of its receipt.
+    prove: Option<Point>,
 }
 
 #[derive(Debug)]
@@ -68,16 +79,20 @@ struct Asked {
     at: u64,
     epoch: Epoch,
     numbers: Vec<u64>,
+    /// The records themselves: what a receipt has to be good for.
+    records: Vec<Wire>,
     /// The heartbeat behind them.
     beat: Option<u64>,
     answered: usize,
+    /// It had them before: only its receipt is wanted.
+    is_proof: bool,
 }
 
 /// What an answer came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The relay has these records, on its disk or not.
-    Taken { from: Point, to: u64, stored: bool },
+    /// The relay has these records: on its disk, where it gave a receipt, which nobody has verified yet.
+    Taken { from: Point, to: u64, receipt: Option<Claim> },
     /// It never takes these. They have used their positions up, and what follows goes on.
     Refused(Refusal),
     /// It goes on elsewhere: it lacks something.
@@ -139,6 +154,11 @@ impl Delivery {
         !self.has_news(at) && self.relays[at].asked.is_none()
     }
 
+    /// A relay is given records again from this one on, which it has: its receipt is wanted.
+    pub(crate) fn prove(&mut self, at: usize, from: Point) {
+        self.relays[at].prove = Some(from);
+    }
+
     /// Whether it answers.
     pub(crate) fn is_up(&self, at: usize) -> bool {
         self.relays[at].up
@@ -166,34 +186,53 @@ impl Delivery {
         if relay.asked.as_ref().is_some_and(|asked| now.saturating_sub(asked.at) >= ANSWER_MS_MAX) {
             relay.failed(now, chance);
         }
-        if self.relays[at].asked.is_some()
-            || self.relays[at].pause_until > now
-            || !self.has_news(at)
-        {
+        if self.relays[at].asked.is_some() || self.relays[at].pause_until > now {
+            return Ok(None);
+        }
+        if let Some(from) = self.relays[at].prove.take() {
+            let records = backlog.read(from, PUT_MESSAGES_MAX, PUT_BYTES_MAX)?;
+            if !records.is_empty() {
+                let (numbers, messages) = records.into_iter().unzip();
+                return Ok(self.put(at, (from.epoch, numbers, messages), None, true, now));
+            }
+        }
+        if !self.has_news(at) {
             return Ok(None);
         }
         let (epoch, records) = self.batch(at, backlog)?;
         let Some(epoch) = epoch else { return Ok(None) };
-        let (numbers, mut messages): (Vec<u64>, Vec<Wire>) = records.into_iter().unzip();
+        let (numbers, messages): (Vec<u64>, Vec<Wire>) = records.into_iter().unzip();
         let last = numbers.last().map(|i| Point { epoch, i: *i });
         let bytes: usize = messages.iter().map(Wire::len).sum();
         let mut beat = None;
         // Behind the last record, where it has room for certain.
-        if last.is_none_or(|last| self.end <= Some(last))
-            && bytes <= PUT_BYTES_MAX / 2
-            && let Some(newest) = &self.beat
-        {
-            messages.push(newest.clone());
-            beat = Some(self.beats);
+        if last.is_none_or(|last| self.end <= Some(last)) && bytes <= PUT_BYTES_MAX / 2 {
+            beat = self.beat.clone();
         }
-        if messages.is_empty() {
+        if messages.is_empty() && beat.is_none() {
             return Ok(None);
         }
+        Ok(self.put(at, (epoch, numbers, messages), beat, false, now))
+    }
+
+    /// The request that puts these records, and a heartbeat behind them.
+    fn put(
+        &mut self,
+        at: usize,
+        (epoch, numbers, records): (Epoch, Vec<u64>, Vec<Wire>),
+        beat: Option<Wire>,
+        is_proof: bool,
+        now: u64,
+    ) -> Option<Request> {
         self.requests += 1;
-        let Some(id) = RequestId::new(&self.requests.to_be_bytes()) else { return Ok(None) };
-        let asked = Asked { id: id.clone(), at: now, epoch, numbers, beat, answered: 0 };
+        let id = RequestId::new(&self.requests.to_be_bytes())?;
+        let mut messages = records.clone();
+        messages.extend(beat.clone());
+        let beat = beat.map(|_| self.beats);
+        let (id_of, answered) = (id.clone(), 0);
+        let asked = Asked { id: id_of, at: now, epoch, numbers, records, beat, answered, is_proof };
         self.relays[at].asked = Some(asked);
-        Ok(Some(Request { id, ask: Ask::Put { messages } }))
+        Some(Request { id, ask: Ask::Put { messages } })
     }
 
     /// The records that a relay needs next, of one epoch; none where it needs the heartbeat alone.
@@ -276,8 +315,10 @@ impl Delivery {
         };
         relay.up = true;
         match reply {
-            Reply::Accepted { span } if in_order(span) => self.taken(at, span, Ok(false), now),
-            Reply::Stored { span, .. } if in_order(span) => self.taken(at, span, Ok(true), now),
+            Reply::Accepted { span } if in_order(span) => self.taken(at, span, Ok(None), now),
+            Reply::Stored { span, receipt } if in_order(span) => {
+                self.taken(at, span, Ok(Some(receipt)), now)
+            }
             Reply::Refused { span, reason, text, .. } if in_order(span) => {
                 self.taken(at, span, Err((reason, text)), now)
             }
@@ -300,7 +341,7 @@ impl Delivery {
         &mut self,
         at: usize,
         span: Span,
-        how: Result<bool, (Word, String)>,
+        how: Result<Option<Bytes>, (Word, String)>,
         now: u64,
     ) -> Outcome {
         let relay = &mut self.relays[at];
@@ -308,8 +349,10 @@ impl Delivery {
         let (first, behind) = (span.at as usize, (span.at + span.count) as usize);
         asked.answered = behind;
         let (epoch, sent) = (asked.epoch, asked.numbers.len());
-        let part = asked.numbers.get(first..behind.min(sent)).unwrap_or(&[]);
-        let part = part.first().copied().zip(part.last().copied());
+        let numbers = asked.numbers.get(first..behind.min(sent)).unwrap_or(&[]).to_vec();
+        let records = asked.records.get(first..behind.min(sent)).unwrap_or(&[]).to_vec();
+        let (part, is_proof) =
+            (numbers.first().copied().zip(numbers.last().copied()), asked.is_proof);
         if behind > sent
             && let Some(beat) = asked.beat
         {
@@ -319,20 +362,27 @@ impl Delivery {
             (relay.asked, relay.failures, relay.pause_until) = (None, 0, now);
         }
         let Some((from, to)) = part else { return Outcome::Nothing };
-        let point = Point { epoch, i: to };
-        // Where it was behind what it once had, it has caught up when it is there again.
-        let behind = self.delivered.of(&relay.identity) > Some(point);
-        relay.next = behind.then_some(Point { epoch, i: to + 1 });
-        let stored = matches!(how, Ok(true));
-        let refused = if how.is_err() { to - from + 1 } else { 0 };
-        self.delivered.advance(&relay.identity, point, stored, refused);
+        if !is_proof {
+            let point = Point { epoch, i: to };
+            // Where it was behind what it once had, it has caught up when it is there again.
+            let behind = self.delivered.of(&relay.identity) > Some(point);
+            relay.next = behind.then_some(Point { epoch, i: to + 1 });
+            let stored = matches!(how, Ok(Some(_)));
+            let refused = if how.is_err() { to - from + 1 } else { 0 };
+            self.delivered.advance(&relay.identity, point, stored, refused);
+        }
         let from = Point { epoch, i: from };
         match how {
-            Ok(stored) => Outcome::Taken { from, to, stored },
+            Ok(receipt) => {
+                let receipt = receipt.map(|receipt| Claim { epoch, numbers, records, receipt });
+                Outcome::Taken { from, to, receipt }
+            }
             Err((reason, text)) => {
                 let (relay, reason) = (relay.identity.to_string(), reason.to_string());
                 let refusal = Refusal { relay, from, to, reason, text };
-                self.delivered.refuse(refusal.clone());
+                if !is_proof {
+                    self.delivered.refuse(refusal.clone());
+                }
                 Outcome::Refused(refusal)
             }
         }
@@ -372,7 +422,7 @@ impl Delivery {
     pub(crate) fn pause(&self, now: u64) -> u64 {
         let due = self.relays.iter().enumerate().map(|(at, relay)| match &relay.asked {
             Some(asked) => (asked.at + ANSWER_MS_MAX).saturating_sub(now).max(1),
-            None if self.has_news(at) && relay.stuck.is_none() => {
+            None if relay.prove.is_some() || self.has_news(at) && relay.stuck.is_none() => {
                 relay.pause_until.saturating_sub(now)
             }
             None => u64::MAX,
@@ -393,6 +443,7 @@ impl Relay {
             unsent: false,
             beat: 0,
             stuck: None,
+            prove: None,
         }
     }
 
@@ -404,41 +455,6 @@ impl Relay {
         (self.asked, self.up) = (None, false);
         self.pause_until = now + chance % (most + 1);
     }
-}
-
-/// Whether the record is among these.
-pub(crate) fn has(ranges: &[Range], point: Point) -> bool {
-    let epoch = ranges.iter().find(|range| range.epoch == point.epoch);
-    epoch.is_some_and(|range| (range.first..=range.last).contains(&point.i))
-}
-
-/// The first record at this place or behind it.
-fn place_at(ranges: &[Range], from: Point) -> Option<Point> {
-    let range = ranges.iter().find(|range| {
-        range.epoch > from.epoch || (range.epoch == from.epoch && range.last >= from.i)
-    })?;
-    let i = if range.epoch == from.epoch { from.i.max(range.first) } else { range.first };
-    Some(Point { epoch: range.epoch, i })
-}
-
-/// The first record behind this place; the first of all where there is none.
-pub(crate) fn place_after(ranges: &[Range], after: Option<Point>) -> Option<Point> {
-    match after {
-        Some(Point { epoch, i }) => place_at(ranges, Point { epoch, i: i + 1 }),
-        None => ranges.first().map(|range| Point { epoch: range.epoch, i: range.first }),
-    }
-}
-
-/// How many messages lie behind this place; genesis records are none.
-pub(crate) fn count_after(ranges: &[Range], after: Option<Point>) -> u64 {
-    let behind = |range: &Range| match after {
-        Some(point) if range.epoch < point.epoch => 0,
-        Some(point) if range.epoch == point.epoch => {
-            (range.last + 1).saturating_sub(range.first.max(point.i + 1).max(1))
-        }
-        _ => (range.last + 1).saturating_sub(range.first.max(1)),
-    };
-    ranges.iter().map(behind).sum()
 }
 
 #[cfg(test)]

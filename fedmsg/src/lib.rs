@@ -44,6 +44,8 @@
 mod clock;
 pub mod config;
 pub mod consumer;
+#[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
+mod copies;
 mod dedup;
 #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets delivers"))]
 pub mod delivered;
@@ -76,7 +78,9 @@ pub mod outbox;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod outbox_table;
 mod pacing;
-mod planted;
+/// For the tests of the bus itself; no part of what is promised.
+#[doc(hidden)]
+pub mod planted;
 pub mod policy;
 /// For the simulator; no part of what is promised.
 #[doc(hidden)]

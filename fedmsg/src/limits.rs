@@ -107,12 +107,23 @@ pub const HELD_MESSAGES_MAX: usize = 10_000;
 pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Streams that a reader keeps a position of; the one silent for longest is forgotten first.
 pub const STREAMS_MAX: usize = 20_000;
+/// Streams that stand still which a reader names.
+pub const STALLED_NAMES_MAX: usize = 100;
 /// Leaves of past messages that a reader keeps for each stream, to tell a duplicate from a fork.
 pub const RECENT_LEAVES: usize = 64;
 /// Default bound of a publisher's and of a subscriber's queue, in messages.
 pub const QUEUE_MESSAGES: usize = 10_000;
 /// Default bound of a publisher's and of a subscriber's queue, in bytes.
 pub const QUEUE_BYTES: usize = 64 << 20;
+/// Default time that a receipt waits for copies at holders, in milliseconds.
+pub const COPIES_WAIT_MS: u64 = 10_000;
+/// Shortest such time, in milliseconds.
+pub const COPIES_WAIT_MS_MIN: u64 = 100;
+/// Longest such time, in milliseconds.
+pub const COPIES_WAIT_MS_MAX: u64 = 600_000;
+/// A holder that has a message and gave no good receipt for it is asked again after so long, in milliseconds; each time
+/// in vain doubles that, up to 32 times.
+pub const COPY_PROOF_MS: u64 = 1_000;
 /// Identifiers given by callers that a publisher remembers, to make a retry with the same one harmless.
 pub const MSG_IDS_MAX: usize = 100_000;
 /// How long an identifier given by a caller is remembered, in milliseconds.

@@ -5,13 +5,13 @@
 
 /// Whether the bug of this name is to happen. Never, in what is shipped.
 #[cfg(not(planted_bugs))]
-pub(crate) const fn bug(_name: &str) -> bool {
+pub const fn bug(_name: &str) -> bool {
     false
 }
 
 /// Whether the bug of this name is to happen.
 #[cfg(planted_bugs)]
-pub(crate) fn bug(name: &str) -> bool {
+pub fn bug(name: &str) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     CHOSEN.get_or_init(|| std::env::var("FEDMSG_BUG").ok()).as_deref() == Some(name)
 }

@@ -264,6 +264,11 @@ impl Reception {
         (self.repair.counts(), self.repair.stream_count())
     }
 
+    /// Streams that stand still: what they lack exists, and cannot be fetched now.
+    pub fn stalled(&self) -> impl Iterator<Item = &StreamName> {
+        self.repair.stalled()
+    }
+
     /// What came in.
     pub fn counts(&self) -> ReceptionCounts {
         self.counts

@@ -287,6 +287,12 @@ impl Repair {
         self.streams.len()
     }
 
+    /// Streams that stand still: what they lack exists, and cannot be fetched now.
+    pub fn stalled(&self) -> impl Iterator<Item = &StreamName> {
+        let still = |tasks: &VecDeque<Task>| tasks.front().is_some_and(Task::stands_still);
+        self.streams.iter().filter(move |(_, tasks)| still(tasks)).map(|(stream, _)| stream)
+    }
+
     /// What fetching amounted to.
     pub fn counts(&self) -> RepairCounts {
         self.counts

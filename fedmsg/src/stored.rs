@@ -11,9 +11,11 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::envelope::{Epoch, Kind, Wire};
 use crate::identity::Identity;
 use crate::keys::{KeyId, KeyRing, SecretKey};
 use crate::merkle::Leaf;
+use crate::signing::Cut;
 
 /// What stands before what is signed.
 const DOMAIN: &[u8; 17] = b"fedmsg/v1/stored\0";
@@ -33,6 +35,31 @@ pub enum ReceiptError {
     /// The signature is not good for these records.
     #[error("the receipt's signature is not good for what was put")]
     Signature,
+}
+
+/// Records that somebody says to have stored, with the receipt that is to prove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) epoch: Epoch,
+    pub(crate) numbers: Vec<u64>,
+    /// The records of these numbers, in their order, as they were put.
+    pub(crate) records: Vec<Wire>,
+    pub(crate) receipt: Bytes,
+}
+
+impl Claim {
+    #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only what has sockets copies"))]
+    /// Who has signed for exactly these records.
+    pub(crate) fn verify(&self, keys: &KeyRing) -> Result<Identity, ReceiptError> {
+        let leaf = |(i, wire): (&u64, &Wire)| {
+            let kind = if *i == 0 { Kind::Genesis } else { Kind::Message };
+            Cut::new(&wire.envelope).map(|cut| Leaf::of(kind.domain(), cut.signed))
+        };
+        let leaves: Result<Vec<Leaf>, _> =
+            self.numbers.iter().zip(&self.records).map(leaf).collect();
+        let leaves = leaves.map_err(|_| ReceiptError::Signature)?;
+        verify(&self.receipt, &leaves, keys)
+    }
 }
 
 /// Signs that the records with these leaves are on this holder's disk.
@@ -93,6 +120,42 @@ mod tests {
         }
         keys.revoke(&key.public().id());
         assert_eq!(verify(&receipt, &leaves, &keys), Err(ReceiptError::Key(key.public().id())));
+    }
+
+    #[test]
+    fn a_claim_is_good_for_the_records_that_were_put_and_no_others() {
+        use crate::record::{After, Level};
+        use crate::timestamp::Timestamp;
+        let (key, keys) = holder();
+        let stream = crate::StreamName::parse("app.one/0").expect("a stream");
+        let epoch = Epoch::new(uuid::Uuid::from_u128(1));
+        let publisher = std::sync::Arc::new(SecretKey::from_seed(&[3; 32]).expect("a key"));
+        let before = (After::Nothing, Leaf::NONE);
+        let now = Timestamp::from_millis(0);
+        let (mut sealer, genesis) =
+            crate::seal::Sealer::open_epoch(publisher, stream, epoch, before, Level::Local, now);
+        let other = sealer.heartbeat(crate::record::State::Open, "", now);
+        let claim = |numbers: &[u64], records: &[&Wire], receipt| Claim {
+            epoch,
+            numbers: numbers.to_vec(),
+            records: records.iter().map(|wire| (*wire).clone()).collect(),
+            receipt,
+        };
+        let good = sign(&key, &[genesis.leaf]);
+        let name = claim(&[0], &[&genesis.wire], good.clone()).verify(&keys).expect("good");
+        assert_eq!(name.as_str(), "relay.one");
+        let refused = Err(ReceiptError::Signature);
+        assert_eq!(claim(&[1], &[&genesis.wire], good.clone()).verify(&keys), refused);
+        assert_eq!(claim(&[0], &[&other.wire], good.clone()).verify(&keys), refused);
+        let two = [&genesis.wire, &other.wire];
+        assert_eq!(claim(&[0, 1], &two, good.clone()).verify(&keys), refused);
+        let stranger = SecretKey::from_seed(&[9; 32]).expect("a key");
+        let forged = claim(&[0], &[&genesis.wire], sign(&stranger, &[genesis.leaf]));
+        assert_eq!(forged.verify(&keys), Err(ReceiptError::Key(stranger.public().id())));
+        assert_eq!(
+            claim(&[0], &[&genesis.wire], Bytes::new()).verify(&keys),
+            Err(ReceiptError::Form(0))
+        );
     }
 
     #[test]

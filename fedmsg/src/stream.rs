@@ -101,6 +101,8 @@ pub(crate) struct Stream {
     begin: Option<(Begin, Option<u64>)>,
     /// When it was asked for because it was silent.
     looked: Option<u64>,
+    /// An epoch whose genesis record nobody has: its other records were asked for.
+    unopened: Option<Epoch>,
 }
 
 /// Most epochs of one stream that wait for their turn.
@@ -118,6 +120,7 @@ impl Stream {
             repairable,
             begin: None,
             looked: None,
+            unopened: None,
         };
         match begin {
             Begin::Live => {}
@@ -255,6 +258,9 @@ impl Stream {
         if let Some(current) = self.current.as_mut().filter(|current| current.epoch == epoch) {
             current.rest_over(upto, asked);
         }
+        if self.unopened == Some(epoch) && !self.pending.contains_key(&epoch) {
+            self.pass_over(epoch, now);
+        }
         self.settle(now, sink);
     }
 
@@ -262,15 +268,23 @@ impl Stream {
     pub(crate) fn no_genesis(&mut self, epoch: Epoch, now: u64, sink: &mut Sink) {
         match self.pending.get_mut(&epoch) {
             Some(pending) => pending.no_genesis(),
-            // Somebody said that there was such an epoch, and nobody can show it.
-            None => {
-                if let Some(pending) = self.pending.values_mut().next() {
-                    pending.no_genesis_of(epoch);
-                    pending.nothing_before(now);
-                }
+            // Its first record may be damaged wherever it is kept, and the others be there.
+            None if self.unopened != Some(epoch) => {
+                self.unopened = Some(epoch);
+                let what = What::Rest { epoch, from: 1 };
+                sink.needs.push(Need { stream: self.name.clone(), what });
             }
+            None => self.pass_over(epoch, now),
         }
         self.settle(now, sink);
+    }
+
+    /// Somebody said that there was such an epoch, and nobody can show it.
+    fn pass_over(&mut self, epoch: Epoch, now: u64) {
+        if let Some(pending) = self.pending.values_mut().next() {
+            pending.no_genesis_of(epoch);
+            pending.nothing_before(now);
+        }
     }
 
     /// What epochs a holder has, that was asked at this time, oldest first; none when no holder knows the

@@ -26,14 +26,27 @@ fn the_sample_has_no_errors_and_no_warnings() {
         ("git.proxy01", 1, 0),
         ("relay.backend01", 1, 1),
         ("relay.proxy01", 1, 2),
+        ("archive.store01", 1, 1),
+        ("archive.store02", 1, 1),
     ] {
         let entry = &config.endpoints[&identity(name)];
         assert_eq!((entry.publish.len(), entry.submit.len()), (publish, submit), "{name}");
         let mut keys = config.trust.keys.iter();
         assert!(keys.any(|key| key.identity == entry.identity && !key.revoked), "{name}");
     }
-    assert_eq!(config.endpoints.len(), 5);
+    assert_eq!(config.endpoints.len(), 7);
     assert_eq!(config.revocations.len(), 1);
+}
+
+#[test]
+fn the_service_that_matters_waits_for_a_copy_and_there_are_two_archives_for_it() {
+    let config = sample();
+    let level = |name| config.publisher.level_of(&identity(name)).to_string();
+    assert_eq!(
+        (level("koji.backend01"), level("bodhi.backend01")),
+        ("replicated(1)".into(), "local".into())
+    );
+    assert_eq!(config.endpoints.values().filter(|entry| entry.archive).count(), 2);
 }
 
 #[test]

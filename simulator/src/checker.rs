@@ -2,17 +2,21 @@
 //! are told.
 
 mod account;
+mod relays;
 
 use std::collections::BTreeMap;
 
-use fedmsg::envelope::Epoch;
+use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::{Event, Fork, LostReason, Message};
+use fedmsg::frames::Reply;
 use fedmsg::merkle::Leaf;
 use fedmsg::rejection::Rejection;
 
-use crate::cast::{Cast, WORKERS};
+use crate::cast::{Cast, WRITERS};
 use crate::counts::Counts;
 use account::{Account, Last};
+use relays::Ledger;
+pub use relays::RelayFate;
 
 /// A position: process, epoch, number.
 pub type Position = (usize, Epoch, u64);
@@ -45,7 +49,8 @@ pub struct Allowed {
 /// All that is known.
 pub struct Checker {
     allowed: Allowed,
-    pub fates: [Fate; WORKERS],
+    pub fates: [Fate; WRITERS],
+    ledger: Ledger,
     sealed: BTreeMap<Position, Vec<Leaf>>,
     shown: BTreeMap<Position, Leaf>,
     acknowledged: Vec<(Position, Leaf)>,
@@ -58,7 +63,8 @@ impl Checker {
     pub fn new(allowed: Allowed, durable: impl IntoIterator<Item = bool>) -> Checker {
         Checker {
             allowed,
-            fates: [Fate::default(); WORKERS],
+            fates: [Fate::default(); WRITERS],
+            ledger: Ledger::new(),
             sealed: BTreeMap::new(),
             shown: BTreeMap::new(),
             acknowledged: Vec::new(),
@@ -66,8 +72,70 @@ impl Checker {
         }
     }
 
-    pub fn sealed(&mut self, position: Position, leaf: Leaf) {
+    pub fn sealed(&mut self, position: Position, wire: &Wire, leaf: Leaf) {
         self.sealed.entry(position).or_default().push(leaf);
+        self.ledger.sealed(position, wire, leaf);
+    }
+
+    /// Somebody has signed a genesis record or a heartbeat.
+    pub fn said(&mut self, wire: &Wire) {
+        self.ledger.said(wire);
+    }
+
+    /// Something is put to a relay: it has left its process.
+    pub fn put(&mut self, wire: &Wire) -> Verdict {
+        match self.ledger.place_of(wire) {
+            Some(place) => place.map_or(Ok(()), |(position, leaf)| self.shown(position, leaf)),
+            None => Err("somebody puts what nobody signed".into()),
+        }
+    }
+
+    /// A relay begins another life, with what this finds in its log.
+    pub fn relay_began(
+        &mut self,
+        relay: usize,
+        has: &mut dyn FnMut(Position) -> Option<Leaf>,
+    ) -> Verdict {
+        self.ledger.began(relay);
+        self.ledger.holds(relay, has)
+    }
+
+    /// A relay has shown something to its readers.
+    pub fn published(&mut self, relay: usize, wire: &Wire) -> Verdict {
+        self.ledger.published(relay, wire)
+    }
+
+    /// A relay has answered a producer.
+    pub fn put_answered(&mut self, relay: usize, messages: &[Wire], reply: &Reply) -> Verdict {
+        self.ledger.answered(relay, messages, reply)
+    }
+
+    /// What has happened to the log of a relay.
+    pub fn relay_fate(&mut self, relay: usize) -> &mut RelayFate {
+        &mut self.ledger.fates[relay]
+    }
+
+    /// Whether a relay that is to have these streams has everything of them that was acknowledged, and all that it has
+    /// promised.
+    pub fn is_stored(
+        &self,
+        relay: usize,
+        streams: &[usize],
+        has: &mut dyn FnMut(Position) -> Option<Leaf>,
+    ) -> Verdict {
+        self.ledger.holds(relay, has)?;
+        let RelayFate { set_back, destroyed } = self.ledger.fates[relay];
+        if set_back || destroyed {
+            return Ok(());
+        }
+        for (position, leaf) in &self.acknowledged {
+            let fate = self.fates[position.0];
+            let is_safe = !fate.set_back && !fate.destroyed && !fate.unheld;
+            if is_safe && streams.contains(&position.0) && has(*position) != Some(*leaf) {
+                return Err(format!("relay {relay} never got {}", name(*position)));
+            }
+        }
+        Ok(())
     }
 
     /// A record, or its leaf in a heartbeat, has left its process.
@@ -93,7 +161,7 @@ impl Checker {
     }
 
     /// A reader begins another life, with these cursors.
-    pub fn started(&mut self, reader: usize, cursors: [Option<(Epoch, u64)>; WORKERS]) {
+    pub fn started(&mut self, reader: usize, cursors: [Option<(Epoch, u64)>; WRITERS]) {
         self.readers[reader].begin_life(cursors);
     }
 

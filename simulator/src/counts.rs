@@ -87,6 +87,22 @@ counts! {
     stale,
     /// Times that a stream was said to stand still.
     stalled,
+    /// Times that relays were asked to take messages.
+    puts,
+    /// Messages of which a relay said that it has stored them.
+    stored,
+    /// Messages that relays published.
+    relayed,
+    /// Messages that relays refused.
+    put_refused,
+    /// Times that a relay asked for something before what it was given.
+    expected,
+    /// Messages that relays got from those whom they follow.
+    followed,
+    /// Relays that went for good.
+    relays_gone,
+    /// Messages that were put to relays, and that nobody may publish.
+    rogues,
 }
 
 impl Counts {

@@ -24,6 +24,7 @@ pub mod counts;
 pub mod network;
 pub mod plan;
 pub mod reader;
+pub mod relay;
 pub mod trace;
 pub mod worker;
 pub mod world;

@@ -1,9 +1,10 @@
-//! The network between processes that publish and readers: who is connected, what is lost and how long it
-//! takes. Each link keeps its order; different links do not wait for each other.
+//! The network between processes that publish or relay and their peers, which are readers, relays that follow others
+//! and producers: who is connected, what is lost and how long it takes. Each link keeps its order; different links do
+//! not wait for each other.
 
 use fastrand::Rng;
 
-use crate::cast::{HOSTS, WORKERS, host_of};
+use crate::cast::{MACHINES, NODES, host_of};
 use crate::plan::{NetworkPlan, Way, chance};
 
 /// Messages that a slow link has room for.
@@ -20,14 +21,14 @@ pub struct Network {
 #[derive(Clone, Debug, Default)]
 struct Links {
     /// Until when each way to a host is cut.
-    messages_cut: [u64; HOSTS],
-    replay_cut: [u64; HOSTS],
+    messages_cut: [u64; MACHINES],
+    replay_cut: [u64; MACHINES],
     /// A connection to each process: whether it is there, and its number.
-    connected: [Option<u64>; WORKERS],
+    connected: [Option<u64>; NODES],
     made: u64,
     /// When the last thing arrives that is on its way.
-    arrival: [u64; WORKERS],
-    answer: [u64; WORKERS],
+    arrival: [u64; NODES],
+    answer: [u64; NODES],
 }
 
 impl Network {
@@ -39,7 +40,7 @@ impl Network {
     pub fn heal(&mut self) {
         self.healed = true;
         for links in &mut self.readers {
-            (links.messages_cut, links.replay_cut) = ([0; HOSTS], [0; HOSTS]);
+            (links.messages_cut, links.replay_cut) = ([0; MACHINES], [0; MACHINES]);
         }
     }
 
@@ -48,7 +49,7 @@ impl Network {
         let links = &mut self.readers[reader];
         if way != Way::Replay {
             links.messages_cut[host] = links.messages_cut[host].max(until);
-            for worker in (0..WORKERS).filter(|worker| host_of(*worker) == host) {
+            for worker in (0..NODES).filter(|worker| host_of(*worker) == host) {
                 links.connected[worker] = None;
             }
         }

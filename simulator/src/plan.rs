@@ -2,10 +2,13 @@
 //!
 //! Each seed leaves most kinds of faults out, so that those which are there meet one another often.
 
+mod relays;
+
 use fastrand::Rng;
 use fedmsg::journal::Settings;
 
-use crate::cast::{HOSTS, Known, SLOTS, host_of, workers_of};
+use crate::cast::{HOSTS, Known, SLOTS, host_of, nodes_of};
+pub use relays::{Carries, RelayPlan};
 
 /// Virtual time begins here, in milliseconds.
 pub const START: u64 = 10_000;
@@ -22,6 +25,9 @@ pub struct Plan {
     pub replay: [Vec<usize>; HOSTS],
     pub readers: Vec<ReaderPlan>,
     pub journal: Settings,
+    pub relays: Vec<RelayPlan>,
+    /// What the logs of relays keep.
+    pub log: fedmsg::log::Settings,
     pub network: NetworkPlan,
     /// When everything is mended.
     pub heal: u64,
@@ -93,6 +99,19 @@ pub enum Attack {
     Neighbour,
 }
 
+/// What somebody puts to a relay that must not be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rogue {
+    /// A message with a changed byte.
+    Changed,
+    /// One that is signed by a key that nobody trusts.
+    Stranger,
+    /// One that another service has signed.
+    Neighbour,
+    /// One with a good signature whose topic its signer may not publish.
+    Unallowed,
+}
+
 /// Something that goes wrong. Numbers of calls count from then on.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
@@ -113,6 +132,7 @@ pub enum Fault {
     Rotate { worker: usize, down: u64 },
     Lie { worker: usize, lie: Lie, lasts: u64 },
     Attack { reader: usize, attack: Attack },
+    Rogue { relay: usize, rogue: Rogue },
 }
 
 impl Plan {
@@ -120,6 +140,7 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut random = Rng::with_seed(seed);
         let r = &mut random;
+        let (relays, log, mut of_relays) = relays::relays(seed);
         let workers = some_workers(r);
         let replay = [replay(&workers, 0, r), replay(&workers, 1, r)];
         let heal = START + r.u64(8_000..30_000);
@@ -132,13 +153,16 @@ impl Plan {
             replay,
             readers,
             journal,
+            relays,
+            log,
             network,
             heal,
             faults: Vec::new(),
             messages: Vec::new(),
         };
+        plan.choose_writers(&mut of_relays);
         plan.messages(r);
-        plan.faults(r);
+        plan.faults(r, &mut of_relays);
         plan
     }
 
@@ -162,7 +186,7 @@ impl Plan {
         }
     }
 
-    fn faults(&mut self, r: &mut Rng) {
+    fn faults(&mut self, r: &mut Rng, of_relays: &mut Rng) {
         let kinds: Vec<usize> = (0..KINDS).filter(|_| chance(r, 250)).collect();
         for kind in kinds {
             for _ in 0..r.usize(1..=3) {
@@ -172,6 +196,7 @@ impl Plan {
                 }
             }
         }
+        self.faults_of_relays(of_relays);
         // A clock that runs ahead in one life and not in the next makes epochs that nobody can put into order.
         let set_back = |fault: &Fault| matches!(fault, Fault::Wipe { .. } | Fault::Restore { .. });
         if self.faults.iter().any(|(_, fault)| set_back(fault)) {
@@ -236,8 +261,9 @@ impl Plan {
     /// A process goes for good where another one of its host answers for its journal.
     fn retire(&self, worker: usize) -> Option<Fault> {
         let host = host_of(worker);
-        let other = workers_of(host).find(|other| *other != worker)?;
-        self.replay[host].contains(&other).then_some(Fault::Retire { worker })
+        let other = nodes_of(host).find(|other| *other != worker)?;
+        let answers = self.replay.get(host).is_some_and(|replay| replay.contains(&other));
+        answers.then_some(Fault::Retire { worker })
     }
 
     /// A holder lies where there is another one.
@@ -245,7 +271,8 @@ impl Plan {
         let host = host_of(worker);
         let lies = [Lie::Forges, Lie::Hides, Lie::Denies, Lie::Shuffles, Lie::Silent];
         let lie = lies[r.usize(0..lies.len())];
-        (self.replay[host].len() == SLOTS).then_some(Fault::Lie { worker, lie, lasts })
+        let answer = self.replay.get(host).map_or(0, Vec::len);
+        (answer == SLOTS).then_some(Fault::Lie { worker, lie, lasts })
     }
 }
 

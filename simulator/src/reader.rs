@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use fedmsg::config::EndpointEntry;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::{Event, Message};
@@ -14,7 +15,7 @@ use fedmsg::reception::Reception;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::trust::Trust;
 
-use crate::cast::{Cast, HOSTS, Known, WORKERS};
+use crate::cast::{Cast, HOSTS, Known, WRITERS};
 use crate::consumer::{Consumer, Kept};
 
 /// How often a reader looks what is due while it waits for something, and otherwise, in milliseconds.
@@ -62,8 +63,8 @@ impl Reader {
     }
 
     /// Where a consumer goes on, as it was written down: epoch and next number, by process.
-    pub fn cursors(&mut self) -> [Option<(Epoch, u64)>; WORKERS] {
-        let mut cursors = [None; WORKERS];
+    pub fn cursors(&mut self) -> [Option<(Epoch, u64)>; WRITERS] {
+        let mut cursors = [None; WRITERS];
         for cursor in self.kept.as_mut().map(Kept::cursors).unwrap_or_default() {
             if let Some(worker) = Cast::get().worker_of(&cursor.position.stream) {
                 cursors[worker] = Some((cursor.position.epoch, cursor.position.i + 1));
@@ -73,7 +74,7 @@ impl Reader {
     }
 
     /// Begins another life, with what was written down.
-    pub fn start(&mut self, replay: &[Vec<usize>; HOSTS], seed: u64, now: u64, wall: Timestamp) {
+    pub fn start(&mut self, entries: Vec<EndpointEntry>, seed: u64, now: u64, wall: Timestamp) {
         self.life += 1;
         let cursors = self.cursors();
         let trust = Cast::get().trust(&self.known);
@@ -83,9 +84,9 @@ impl Reader {
             reception.set_beginning(consumer.beginning(), now);
         }
         self.running = Some(Running { reception, consumer, trust, inbox: Vec::new() });
-        self.follow(replay, now);
+        self.follow(entries, now);
         if let Some(running) = &mut self.running {
-            for worker in (0..WORKERS).filter(|worker| cursors[*worker].is_some()) {
+            for worker in (0..WRITERS).filter(|worker| cursors[*worker].is_some()) {
                 running.reception.begin(Cast::get().stream(worker), now);
             }
         }
@@ -97,7 +98,7 @@ impl Reader {
     }
 
     /// Goes on with what its configuration has now.
-    pub fn reconfigure(&mut self, replay: &[Vec<usize>; HOSTS], now: u64) {
+    pub fn reconfigure(&mut self, entries: Vec<EndpointEntry>, now: u64) {
         if let Some(running) = &mut self.running {
             running.trust = Cast::get().trust(&self.known);
             running.reception.set_trust(Arc::clone(&running.trust));
@@ -105,13 +106,11 @@ impl Reader {
                 consumer.trust_changed();
             }
         }
-        self.follow(replay, now);
+        self.follow(entries, now);
     }
 
-    fn follow(&mut self, replay: &[Vec<usize>; HOSTS], now: u64) {
+    fn follow(&mut self, entries: Vec<EndpointEntry>, now: u64) {
         let Some(running) = &mut self.running else { return };
-        let known = (0..HOSTS).filter(|host| self.known[*host].endpoint);
-        let entries = known.map(|host| Cast::get().entry(host, &replay[host]));
         running.reception.follow(Followed::new(entries), now);
     }
 

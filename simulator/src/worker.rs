@@ -1,4 +1,5 @@
-//! A process that publishes, without its threads: the library's writer, journal, heartbeats and answers.
+//! A process that publishes, without its threads: the library's writer, journal, heartbeats and answers. One without
+//! an endpoint hands its journal to relays.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +9,13 @@ use bytes::Bytes;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::{Answer, Request, Spot, Word};
 use fedmsg::holder::{Absent, Floor, Holder, Holdings, Part, Stand};
-use fedmsg::identity::StreamName;
+use fedmsg::identity::{Identity, StreamName};
 use fedmsg::journal::{Batch, Disk, Journal, JournalError, JournalMetrics, Mark, Settings};
 use fedmsg::keys::SecretKey;
 use fedmsg::limits::{HEARTBEAT_AFTER_BURST_MS, HEARTBEAT_IDLE_MS, JOURNAL_BATCH_RECORDS_MAX};
 use fedmsg::merkle::Leaf;
 use fedmsg::open::Opener;
+use fedmsg::outbox::post::Post;
 use fedmsg::publisher::core::{Before, Core, Opened, Outside, Reaction};
 use fedmsg::publisher::last_epoch;
 use fedmsg::publisher::witness::Shown;
@@ -31,6 +33,8 @@ pub struct Place {
     pub stream: StreamName,
     pub key: Arc<SecretKey>,
     pub journal: Settings,
+    /// The relays that it is handed to, where it has no endpoint.
+    pub relays: Vec<Identity>,
     /// The virtual clock.
     pub clock: Arc<AtomicU64>,
 }
@@ -40,6 +44,8 @@ pub struct Worker {
     place: Place,
     sealer: Sealer,
     core: Core,
+    /// What hands the journal to relays.
+    post: Option<Post>,
     shelf: Arc<Shelf>,
     _live: Live,
     newest: Arc<Mutex<Option<Wire>>>,
@@ -48,6 +54,8 @@ pub struct Worker {
     opener: Opener,
     /// What somebody has shown of this stream that is not known here.
     shown: Option<Shown>,
+    /// A relay knows another record of a number.
+    is_contradicted: bool,
     waiting: Vec<Checked>,
     sealed: Vec<Sealed>,
     burst: Option<u64>,
@@ -65,6 +73,8 @@ pub enum Deed {
     Said { last: u64, head: Leaf },
     /// It sent these frames, whatever they are.
     Sent(Wire),
+    /// It asks one of its relays to take messages.
+    Put { relay: usize, frames: Vec<Bytes> },
     /// It told somebody that this message is stored.
     Acknowledged(Sealed),
     /// It told so many that their message was not stored.
@@ -97,8 +107,11 @@ impl Worker {
         let (mut name, key) = ([0; 10], Arc::clone(&place.key));
         random.fill(&mut name);
         let opened = Core::open(journal.map_err(say)?, before, key, Level::Local, wall, name);
-        let Opened { sealer, core } = opened.map_err(say)?;
+        let Opened { sealer, mut core } = opened.map_err(say)?;
         last_epoch::begin(&*disk, &slot, sealer.epoch()).map_err(|error| error.to_string())?;
+        let Place { stream, relays, .. } = &place;
+        let post = (!relays.is_empty())
+            .then(|| Post::open(Arc::clone(&disk), slot, &mut core, stream, relays));
         let clock = Arc::clone(&place.clock);
         let now_of = move || clock.load(Ordering::Relaxed);
         let shelf = Arc::new(Shelf::timed(disk, "/state".as_ref(), now_of));
@@ -111,6 +124,7 @@ impl Worker {
             place,
             sealer,
             core,
+            post,
             shelf,
             _live: live,
             newest,
@@ -118,6 +132,7 @@ impl Worker {
             mark,
             opener: Opener::new(Cast::get().trust(&[Known::ALL; HOSTS])),
             shown: None,
+            is_contradicted: false,
             waiting: Vec::new(),
             sealed: Vec::new(),
             burst: None,
@@ -155,12 +170,31 @@ impl Worker {
         deeds: &mut Vec<Deed>,
     ) -> bool {
         self.look_at_what_was_shown(now, deeds);
+        let lives = self.publish(wall, now, shows_left, random, deeds);
+        if let Some(post) = self.post.as_mut().filter(|_| lives) {
+            post.grown(&self.core);
+        }
+        lives && self.rest(wall, now, deeds) && self.deliver(now, shows_left, random, deeds)
+    }
+
+    fn publish(
+        &mut self,
+        wall: Timestamp,
+        now: u64,
+        shows_left: Option<u64>,
+        random: &mut fastrand::Rng,
+        deeds: &mut Vec<Deed>,
+    ) -> bool {
         if self.core.is_renewing() {
             self.renew(wall, now, random, deeds);
-            return !self.place.disk.is_down() && self.rest(wall, now, deeds);
+            return !self.place.disk.is_down();
         }
-        let disk = self.place.disk.clone();
-        let mut crowd = Crowd { disk, shows_left, batch: Vec::new(), deeds, sealed: &self.sealed };
+        if self.goes_on(wall, now, random, deeds) {
+            return !self.place.disk.is_down();
+        }
+        let (disk, is_posted) = (self.place.disk.clone(), self.post.is_some());
+        let batch = Vec::new();
+        let mut crowd = Crowd { disk, is_posted, shows_left, batch, deeds, sealed: &self.sealed };
         if self.core.retry_at().is_some() {
             let recovered = self.core.recover(wall, now, &mut crowd);
             self.announcing |= matches!(recovered, Some(Ok(())));
@@ -179,12 +213,82 @@ impl Worker {
             self.burst = Some(now);
             let alive = crowd.is_alive();
             self.sealed = both;
-            return alive && self.rest(wall, now, deeds);
+            return alive;
         }
-        crowd.is_alive() && self.rest(wall, now, deeds)
+        crowd.is_alive()
+    }
+
+    /// Gives relays what they need next.
+    fn deliver(
+        &mut self,
+        now: u64,
+        mut shows_left: Option<u64>,
+        random: &mut fastrand::Rng,
+        deeds: &mut Vec<Deed>,
+    ) -> bool {
+        let Some(post) = &mut self.post else { return true };
+        // What cannot be read now is read later.
+        let asks = post.asks(now, || random.u64(..)).unwrap_or_default();
+        for (relay, frames) in asks {
+            if shows_left == Some(0) {
+                return false;
+            }
+            shows_left = shows_left.map(|left| left - 1);
+            deeds.push(Deed::Put { relay, frames });
+        }
+        post.save(now);
+        !self.place.disk.is_down()
+    }
+
+    /// A relay answered what was put.
+    pub fn put_answered(&mut self, relay: usize, frames: &[Bytes], now: u64, chance: u64) {
+        let Some(post) = &mut self.post else { return };
+        let Ok(answer) = Answer::parse(frames) else { return };
+        if post.answered(relay, answer, now, chance) && !self.core.is_renewing() {
+            self.core.want_renewal(None);
+            self.is_contradicted = true;
+        }
+    }
+
+    /// A relay cannot be reached.
+    pub fn put_unsent(&mut self, relay: usize, now: u64) {
+        if let Some(post) = &mut self.post {
+            post.not_sent(relay, now);
+        }
+    }
+
+    /// A relay can be reached again.
+    pub fn relay_is_back(&mut self, now: u64) {
+        if let Some(post) = &mut self.post {
+            post.look_again(now);
+        }
+    }
+
+    /// Begins a new epoch, where a relay lacks what is gone. Says whether it did.
+    fn goes_on(
+        &mut self,
+        wall: Timestamp,
+        now: u64,
+        random: &mut fastrand::Rng,
+        deeds: &mut Vec<Deed>,
+    ) -> bool {
+        let Some(post) = &mut self.post else { return false };
+        let mut name = [0; 10];
+        random.fill(&mut name);
+        match post.go_on(&mut self.core, &self.sealer, wall, now, name) {
+            Some(Ok(sealer)) => {
+                self.begun(sealer, deeds);
+                true
+            }
+            Some(Err(_)) => true,
+            None => false,
+        }
     }
 
     fn look_at_what_was_shown(&mut self, now: u64, deeds: &mut Vec<Deed>) {
+        if std::mem::take(&mut self.is_contradicted) {
+            deeds.push(Deed::Renews);
+        }
         let Some(shown) = self.shown.take() else { return };
         if self.core.shown(shown, self.sealer.epoch(), now) == Reaction::Renewal {
             deeds.push(Deed::Renews);
@@ -202,17 +306,19 @@ impl Worker {
         let mut name = [0; 10];
         random.fill(&mut name);
         match self.core.renew(&self.sealer, wall, now, name) {
-            Some(Ok((sealer, _))) => {
-                let slot = slot_folder(&self.place.stream);
-                // As in the publisher, the journal counts where this cannot be written.
-                last_epoch::begin(&self.place.disk, &slot, sealer.epoch()).ok();
-                self.sealer = sealer;
-                self.sealed.clear();
-                self.announcing = true;
-                deeds.push(Deed::Sent(self.core.genesis().clone()));
-            }
+            Some(Ok((sealer, _))) => self.begun(sealer, deeds),
             _ => deeds.push(Deed::Refused(self.waiting.drain(..).count() as u64)),
         }
+    }
+
+    fn begun(&mut self, sealer: Sealer, deeds: &mut Vec<Deed>) {
+        let slot = slot_folder(&self.place.stream);
+        // As in the publisher, the journal counts where this cannot be written.
+        last_epoch::begin(&self.place.disk, &slot, sealer.epoch()).ok();
+        self.sealer = sealer;
+        self.sealed.clear();
+        self.announcing = true;
+        deeds.push(Deed::Sent(self.core.genesis().clone()));
     }
 
     fn rest(&mut self, wall: Timestamp, now: u64, deeds: &mut Vec<Deed>) -> bool {
@@ -228,6 +334,9 @@ impl Worker {
         let (end, usual) = self.core.stand(&self.sealer);
         let beat = self.sealer.heartbeat_at(end, state.unwrap_or(usual), "", wall);
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat.wire.clone());
+        if let Some(post) = &mut self.post {
+            post.beaten(beat.wire.clone());
+        }
         deeds.push(Deed::Said { last: end.0, head: end.1 });
         deeds.push(Deed::Sent(beat.wire));
         if std::mem::take(&mut self.announcing) {
@@ -244,11 +353,12 @@ impl Worker {
     }
 
     /// When there is something to do.
-    pub fn pause_until(&self) -> u64 {
-        if self.shown.is_some() {
+    pub fn pause_until(&self, now: u64) -> u64 {
+        if self.shown.is_some() || self.is_contradicted {
             return 0;
         }
-        self.core.retry_at().map_or(self.due(), |at| at.min(self.due()))
+        let due = self.post.as_ref().map_or(u64::MAX, |post| post.due(now)).min(self.due());
+        self.core.retry_at().map_or(due, |at| at.min(due))
     }
 
     /// Ends cleanly.
@@ -256,6 +366,7 @@ impl Worker {
         let disk = self.place.disk.clone();
         let mut crowd = Crowd {
             disk: disk.clone(),
+            is_posted: self.post.is_some(),
             shows_left: None,
             batch: Vec::new(),
             deeds,
@@ -270,6 +381,9 @@ impl Worker {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(beat) = newest {
             save_heartbeat(&disk, &slot, &beat).map_err(|error| error.to_string())?;
+        }
+        if let Some(post) = &mut self.post {
+            post.save_now();
         }
         let ((last, leaf), _) = self.core.stand(&self.sealer);
         last_epoch::end(&disk, &slot, self.sealer.epoch(), last, leaf)
@@ -290,6 +404,8 @@ impl Worker {
 /// Readers and callers, as long as the process lives.
 struct Crowd<'a> {
     disk: MemoryDisk,
+    /// Nobody is shown anything here: relays are given what is read from the journal.
+    is_posted: bool,
     shows_left: Option<u64>,
     batch: Vec<Sealed>,
     deeds: &'a mut Vec<Deed>,
@@ -310,7 +426,7 @@ impl Outside for Crowd<'_> {
     fn stored(&mut self, _metrics: JournalMetrics) {}
 
     fn show(&mut self, wire: &Wire) {
-        if !self.is_alive() {
+        if !self.is_alive() || self.is_posted {
             return;
         }
         if let Some(left) = &mut self.shows_left {

@@ -4,6 +4,8 @@
 mod faults;
 mod hosts;
 mod readers;
+mod relays;
+mod sight;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -21,12 +23,14 @@ use fedmsg::merkle::Leaf;
 use fedmsg::timestamp::Timestamp;
 
 use self::hosts::Host;
-use crate::cast::{HOSTS, WORKERS, host_of};
+use self::sight::Sight;
+use crate::cast::{HOSTS, MACHINES, NODES, RELAYS, SLOTS, WRITERS, host_of, is_producer, node_of};
 use crate::checker::{Allowed, Checker};
 use crate::counts::Counts;
 use crate::network::Network;
 use crate::plan::{Fault, Lie, Plan, START};
 use crate::reader::Reader;
+use crate::relay::Relay;
 use crate::trace::Trace;
 use crate::worker::Worker;
 
@@ -89,6 +93,20 @@ enum Happening {
         reader: usize,
         life: u64,
     },
+    /// A relay is asked to take messages.
+    Put {
+        relay: usize,
+        peer: usize,
+        life: u64,
+        frames: Vec<Bytes>,
+    },
+    /// A producer is answered by a relay: one of its own, by their order.
+    PutAnswer {
+        worker: usize,
+        life: u64,
+        relay: usize,
+        frames: Vec<Bytes>,
+    },
     StartReader(usize),
     Configure(usize),
     DiskWell(usize),
@@ -137,6 +155,7 @@ pub struct World {
     scheduled: u64,
     hosts: Vec<Host>,
     processes: Vec<Process>,
+    relays: Vec<Option<Relay>>,
     readers: Vec<Reader>,
     reader_clocks: Vec<i64>,
     network: Network,
@@ -167,21 +186,29 @@ impl World {
             late_rules: late(|known| !known.rule),
         };
         let mut checker = Checker::new(allowed, plan.readers.iter().map(|reader| reader.durable));
-        for worker in 0..WORKERS {
+        let has_archive = plan.relays.iter().any(|relay| relay.is_archive);
+        for worker in 0..WRITERS {
             let fate = &mut checker.fates[worker];
-            fate.unheld = plan.replay[host_of(worker)].is_empty();
-            fate.destroyed = gives_up(&plan);
+            let replay = plan.replay.get(host_of(worker));
+            fate.unheld = !has_archive && replay.is_some_and(Vec::is_empty);
+            let by_relays = is_producer(worker) && trims(&plan);
+            fate.destroyed = gives_up(&plan) || by_relays;
         }
+        for relay in 0..plan.relays.len() {
+            checker.relay_fate(relay).destroyed = trims(&plan);
+        }
+        let peers = readers.len() + RELAYS + SLOTS;
         World {
             random: Rng::with_seed(plan.seed ^ 0x5eed),
             now: START,
             clock: Arc::new(AtomicU64::new(START)),
             queue: BTreeMap::new(),
             scheduled: 0,
-            hosts: (0..HOSTS).map(|_| Host::default()).collect(),
-            processes: (0..WORKERS).map(|_| Process::default()).collect(),
+            hosts: (0..MACHINES).map(|_| Host::default()).collect(),
+            processes: (0..NODES).map(|_| Process::default()).collect(),
+            relays: (0..RELAYS).map(|_| None).collect(),
             reader_clocks: vec![0; readers.len()],
-            network: Network::new(plan.network, readers.len()),
+            network: Network::new(plan.network, peers),
             readers,
             checker,
             counts: Counts::default(),
@@ -219,7 +246,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for worker in self.plan.workers.clone() {
+        for worker in self.nodes() {
             let at = START + self.random.u64(0..500);
             self.schedule(at, Happening::StartWorker(worker));
         }
@@ -256,25 +283,20 @@ impl World {
             Happening::HostUp(host) => self.host_up(host),
             Happening::Connect { worker, reader } => self.connect(worker, reader),
             Happening::Arrive { reader, life, endpoint, wire } => {
-                if self.readers[reader].life == life && self.readers[reader].is_up() {
-                    self.readers[reader].arrived(endpoint, wire);
-                    self.soon(reader);
-                }
+                self.arrived(reader, life, endpoint, wire);
             }
             Happening::Ask { reader, life, worker, holder, frames } => {
                 self.asked(reader, life, worker, holder, frames);
             }
             Happening::Answer { reader, life, holder, frames } => {
-                if self.readers[reader].life == life {
-                    self.readers[reader].answered(&holder, &frames, self.now);
-                    self.soon(reader);
-                }
+                self.answered(reader, life, &holder, &frames, true);
             }
             Happening::Unsent { reader, life, holder, frames } => {
-                if self.readers[reader].life == life {
-                    self.readers[reader].unsent(&holder, &frames, self.now);
-                    self.soon(reader);
-                }
+                self.answered(reader, life, &holder, &frames, false);
+            }
+            Happening::Put { relay, peer, life, frames } => self.put(relay, peer, life, frames),
+            Happening::PutAnswer { worker, life, relay, frames } => {
+                self.put_answered(worker, life, relay, &frames);
             }
             Happening::Turn { reader, life } => self.turn(reader, life),
             Happening::StartReader(reader) => self.start_reader(reader),
@@ -293,9 +315,7 @@ impl World {
             (false, true) => PATIENCE_WITH_LIES_MS,
             (false, false) => PATIENCE_MS,
         };
-        let World { checker, hosts, .. } = self;
-        let complete = checker.is_complete(&mut |position| hosts::readable(hosts, position));
-        match complete {
+        match self.is_complete() {
             Ok(()) => true,
             Err(why) if self.now > self.plan.heal + patience => {
                 let seconds = patience / 1_000;
@@ -304,6 +324,26 @@ impl World {
             }
             Err(_) => false,
         }
+    }
+
+    fn is_complete(&mut self) -> Result<(), String> {
+        let World { checker, hosts, plan, processes, .. } = self;
+        let mut sight = Sight::new(hosts, plan, |relay| processes[node_of(relay)].retired);
+        checker.is_complete(&mut |position| sight.readable(position))?;
+        for relay in 0..plan.relays.len() {
+            if !processes[node_of(relay)].retired {
+                let streams = sight.due_at(relay);
+                checker
+                    .is_stored(relay, &streams, &mut |position| sight.on_relay(relay, position))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every process that takes part, readers left out.
+    fn nodes(&self) -> Vec<usize> {
+        let relays = (0..self.plan.relays.len()).map(node_of);
+        self.plan.workers.iter().copied().chain(relays).collect()
     }
 
     /// Takes note of a verdict.
@@ -334,6 +374,14 @@ impl World {
 fn forgeries(plan: &Plan) -> bool {
     let forges = |fault: &Fault| matches!(fault, Fault::Lie { .. } | Fault::Attack { .. });
     plan.faults.iter().any(|(_, fault)| forges(fault))
+}
+
+/// Whether logs of relays may give up what is old.
+fn trims(plan: &Plan) -> bool {
+    let usual = fedmsg::log::Settings::default();
+    let jumps = |fault: &Fault| matches!(fault, Fault::HostClock { .. });
+    let narrow = plan.log.keep_bytes < 1 << 29 || plan.log.keep_ms < usual.keep_ms;
+    narrow || plan.faults.iter().any(|(_, fault)| jumps(fault))
 }
 
 /// Whether journals may give up what is old: bounds are narrow, or clocks run ahead by days.

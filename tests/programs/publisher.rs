@@ -1,5 +1,6 @@
 //! A service for tests: `publisher CONFIG_DIR IDENTITY`. It says `ready STREAM EPOCH direct|relayed`, then
-//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY` or `failed WHY`.
+//! for each line `TOPIC JSON` of stdin it publishes, and says `sent STREAM EPOCH I RELAY` or `failed WHY`; where the
+//! receipt names copies, `LEVEL:HOLDER,HOLDER` in the place of the relay.
 //! `id MSG_ID TOPIC JSON` does the same under an identifier. `many COUNT TOPIC JSON` publishes so often as fast
 //! as it goes, and says `sent` for the last one. `each COUNT TOPIC TAG BYTES` publishes messages
 //! `{"tag":TAG,"n":1,"pad":…}`, `n` from 1 on, with 64 of them waiting for their answers at any time, and says
@@ -97,7 +98,12 @@ fn each(publisher: &Publisher, count: u64, topic: &str, tag: &str, bytes: usize)
 fn say(sent: Result<Receipt, PublishError>) {
     match sent {
         Ok(receipt) => {
-            let relay = receipt.relay.map_or("-".into(), |relay| relay.to_string());
+            let names: Vec<&str> = receipt.copies.iter().map(Identity::as_str).collect();
+            let relay = match (&receipt.relay, names.is_empty()) {
+                (Some(relay), _) => relay.to_string(),
+                (None, true) => "-".into(),
+                (None, false) => format!("{}:{}", receipt.level, names.join(",")),
+            };
             println!("sent {} {} {} {relay}", receipt.stream, receipt.epoch, receipt.i);
         }
         Err(error) => println!("failed {error}"),

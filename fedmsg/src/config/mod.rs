@@ -21,6 +21,7 @@ mod key_files;
 mod origins;
 mod problem;
 mod profile;
+mod promises;
 mod reader;
 mod rules;
 mod settings;
@@ -42,9 +43,10 @@ pub use key_files::{
 };
 pub use origins::Origin;
 pub use problem::{ConfigError, ConfigWarning, Place, Problem, ProblemKind, Source};
+pub use promises::OnUnreachable;
 pub use settings::{PublisherSection, RelaySection, SubscribeSection};
 pub use trusted_keys::{LastGood, Revocation};
-pub use watch::{ConfigUpdate, OnUpdate, Watch, WatchOptions};
+pub use watch::{ConfigUpdate, OnUpdate, Reloaded, Reloader, Watch, WatchOptions};
 
 use crate::identity::Identity;
 use crate::keys::{KeyId, SecretKey};

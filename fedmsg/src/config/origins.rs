@@ -46,6 +46,8 @@ pub(super) fn list(
         ("bus.topic_prefix", text(naming.prefix())),
         ("bus.environment", text(naming.environment())),
         ("publisher.level", text(&publisher.level.to_string())),
+        ("publisher.copies_wait_ms", publisher.copies_wait_ms.to_string()),
+        ("publisher.on_unreachable", text(publisher.on_unreachable.as_str())),
         ("publisher.slow_subscriber_wait_ms", publisher.slow_subscriber_wait_ms.to_string()),
         ("publisher.seal_interval_us", publisher.seal_interval_us.to_string()),
         ("publisher.queue_messages", publisher.queue_messages.to_string()),

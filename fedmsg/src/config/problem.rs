@@ -223,11 +223,16 @@ pub enum ProblemKind {
     #[error("{0}")]
     Consumer(#[from] ConsumerNameError),
     /// A word that is no level of a publisher.
-    #[error("`{0}` is no level: `local` or `memory` is expected")]
+    #[error(
+        "`{0}` is no level: `local`, `memory`, `replicated(N)` or `stored(N)` is expected, N from 1 to 255"
+    )]
     NoLevel(String),
-    /// A level that no publisher can promise yet.
-    #[error("level `{0}` is not there yet: `local` or `memory` is expected")]
-    LevelNotYet(String),
+    /// A level of something that is neither a service nor an identity.
+    #[error("`{0}` is neither a service nor an identity, SERVICE.INSTANCE in quotes")]
+    NobodysLevel(String),
+    /// A word for what happens without copies that means nothing.
+    #[error("`{0}` is not `fail` or `local`")]
+    NoChoice(String),
     /// A key that can be set in files alone.
     #[error("only keys of {0} can be set here")]
     NotHere(&'static str),

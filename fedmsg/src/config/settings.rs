@@ -8,6 +8,7 @@ use super::document::{Entry, Node, Table, Value};
 use super::endpoints::EndpointEntry;
 use super::environment::Environment;
 use super::problem::{Place, ProblemKind, Source, nearest};
+use super::promises::{self, OnUnreachable};
 use super::reader::{Field, Findings, Text, field};
 use super::rules::identities;
 use crate::identity::Identity;
@@ -16,7 +17,7 @@ use crate::record::Level;
 use crate::topic::{Naming, Pattern};
 
 /// All endpoint entries.
-type Endpoints = BTreeMap<Identity, EndpointEntry>;
+pub(super) type Endpoints = BTreeMap<Identity, EndpointEntry>;
 
 /// `[publisher]`: how processes publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,16 @@ pub struct PublisherSection {
     pub identity: Option<Identity>,
     /// Relays for whoever has no endpoint entry, or finds no free slot, in order of preference.
     pub relays: Vec<Identity>,
-    /// What a receipt promises: `local` or `memory`.
+    /// What a receipt promises, unless `levels` says otherwise.
     pub level: Level,
+    /// What receipts of these identities and services promise.
+    pub levels: BTreeMap<String, Level>,
+    /// Who is to hold copies; where nobody is named, the archives, and where there are none, the relays.
+    pub copies: Vec<Identity>,
+    /// How long a receipt waits for copies, in milliseconds.
+    pub copies_wait_ms: u64,
+    /// What whoever publishes is told then.
+    pub on_unreachable: OnUnreachable,
     /// Longest wait for slow subscribers in one message, in milliseconds; then it is sent without them. For level
     /// `memory` alone: at any other one nobody is waited for.
     pub slow_subscriber_wait_ms: u64,
@@ -47,6 +56,10 @@ impl Default for PublisherSection {
             identity: None,
             relays: Vec::new(),
             level: Level::Local,
+            levels: BTreeMap::new(),
+            copies: Vec::new(),
+            copies_wait_ms: limits::COPIES_WAIT_MS,
+            on_unreachable: OnUnreachable::default(),
             slow_subscriber_wait_ms: limits::SLOW_SUBSCRIBER_WAIT_MS_MAX,
             seal_interval_us: limits::SEAL_INTERVAL_US,
             queue_messages: limits::QUEUE_MESSAGES,
@@ -107,6 +120,10 @@ pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
             "identity",
             "relays",
             "level",
+            "levels",
+            "copies",
+            "copies_wait_ms",
+            "on_unreachable",
             "slow_subscriber_wait_ms",
             "seal_interval_us",
             "queue_messages",
@@ -203,8 +220,7 @@ pub(super) fn publisher(
     let relays = of("relays").map(|relays| relays.texts(findings)).unwrap_or_default();
     let relays = relays.iter().filter_map(|text| relay_of(text, endpoints, findings));
     settings.relays = relays.collect();
-    let written = of("level").and_then(|field| level(&field, findings));
-    settings.level = written.unwrap_or(settings.level);
+    promises::read(table, endpoints, &mut settings, findings);
     let mut number = |key, min, max, default| {
         of(key).and_then(|field| field.integer(min, max, findings)).unwrap_or(default)
     };
@@ -272,7 +288,11 @@ pub(super) fn relay(root: &Table, endpoints: &Endpoints, findings: &mut Findings
 }
 
 /// The identity of an endpoint entry that takes messages.
-fn relay_of(text: &Text<'_>, endpoints: &Endpoints, findings: &mut Findings) -> Option<Identity> {
+pub(super) fn relay_of(
+    text: &Text<'_>,
+    endpoints: &Endpoints,
+    findings: &mut Findings,
+) -> Option<Identity> {
     let identity = findings.check(text.place, &text.key, Identity::parse(&text.text))?;
     let name = text.text.clone();
     match endpoints.get(&identity) {
@@ -292,17 +312,6 @@ fn relay_of(text: &Text<'_>, endpoints: &Endpoints, findings: &mut Findings) -> 
 fn identity(field: &Field<'_>, findings: &mut Findings) -> Option<Identity> {
     let text = field.text(findings)?;
     findings.check(text.place, &text.key, Identity::parse(&text.text))
-}
-
-/// Levels that are promised by nobody yet are known, and refused: an honest receipt comes first.
-fn level(field: &Field<'_>, findings: &mut Findings) -> Option<Level> {
-    let text = field.text(findings)?;
-    let read = match Level::parse(&text.text) {
-        Some(level @ (Level::Local | Level::Memory)) => Ok(level),
-        Some(_) => Err(ProblemKind::LevelNotYet(text.text)),
-        None => Err(ProblemKind::NoLevel(text.text)),
-    };
-    findings.check(text.place, &text.key, read)
 }
 
 fn everybody() -> Pattern {

@@ -432,3 +432,36 @@ fn whatever_happens_one_relay_has_everything_in_the_end() {
         }
     }
 }
+
+#[test]
+fn a_receipt_is_asked_for_again_without_moving_anything() {
+    let mut bus = Bus::new(vec![(1, 0, 250)], 1);
+    bus.run(1_000);
+    bus.outcomes.clear();
+    let before = bus.delivery.delivered().clone();
+    bus.delivery.prove(0, point(1, 200));
+    bus.run(1_000);
+    let mut receipts = bus.outcomes.drain(..).filter_map(|(_, outcome)| match outcome {
+        Outcome::Taken { receipt: Some(claim), .. } => Some(claim),
+        _ => None,
+    });
+    // This relay answers for each record alone.
+    for i in 200..=250 {
+        let claim = receipts.next().expect("a receipt");
+        assert_eq!((claim.epoch, &claim.numbers[..]), (epoch(1), &[i][..]));
+        assert_eq!(claim.records, [record("m", 1, i)]);
+    }
+    assert!(receipts.next().is_none());
+    drop(receipts);
+    assert_eq!(*bus.delivery.delivered(), before);
+    // One that has lost it gets it as usual, and what is gone is not proven.
+    (bus.relays[0].at, bus.relays[0].stores) = (None, false);
+    bus.delivery.prove(0, point(1, 200));
+    bus.disk.0[0].2 = 260;
+    bus.delivery.grown(bus.disk.end());
+    bus.run(1_000);
+    bus.delivery.prove(0, point(9, 1));
+    bus.run(1_000);
+    assert!(bus.delivery.is_done(0));
+    assert_eq!(bus.delivery.delivered().floor(), Some(point(1, 260)));
+}

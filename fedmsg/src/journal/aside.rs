@@ -1,10 +1,10 @@
-//! The two small files beside the segments: bytes that are set aside for a full disk, and how far the
-//! journal was when it was closed.
+//! The small files beside the segments: bytes that are set aside for a full disk, how far the journal was when it
+//! was closed, and how far it is while its writer lives.
 
 use std::io;
 use std::path::Path;
 
-use super::disk::{Access, Disk, read_full, write_all};
+use super::disk::{Access, Disk, DiskFile, read_full, write_all};
 use super::error::{JournalError, io_error};
 use super::format::{Fields, NEW};
 use crate::envelope::Epoch;
@@ -13,7 +13,9 @@ use crate::limits::JOURNAL_RESERVE_BYTES;
 const RESERVE: &str = "reserve";
 const END: &str = "end";
 const END_MAGIC: [u8; 8] = *b"fmjend\0\x01";
-const END_BYTES: usize = 8 + 16 + 8 + 4;
+const MARK: &str = "mark";
+const MARK_MAGIC: [u8; 8] = *b"fmjmrk\0\x01";
+const PLACE_BYTES: usize = 8 + 16 + 8 + 4;
 
 /// Sets bytes aside, unless they are there; says whether they are.
 pub(super) fn build_reserve(disk: &dyn Disk, folder: &Path) -> bool {
@@ -46,24 +48,53 @@ pub(super) fn write_end(
     epoch: Epoch,
     last: u64,
 ) -> Result<(), JournalError> {
-    let mut bytes = END_MAGIC.to_vec();
-    bytes.extend_from_slice(epoch.uuid().as_bytes());
-    bytes.extend_from_slice(&last.to_be_bytes());
-    let sum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&sum.to_be_bytes());
-    put(disk, folder, END, &bytes).map_err(io_error("writing", folder.join(END)))
+    put(disk, folder, END, &encode(END_MAGIC, epoch, last))
+        .map_err(io_error("writing", folder.join(END)))
 }
 
 /// How far the journal was when it was last closed; nothing when that is not known.
 pub(super) fn read_end(disk: &dyn Disk, folder: &Path) -> Option<(Epoch, u64)> {
-    let file = disk.open(&folder.join(END), Access::Read).ok()?;
-    let mut bytes = [0; END_BYTES + 1];
+    read(disk, folder, END, END_MAGIC)
+}
+
+/// The file in which a writer that lives says how far its journal is durable. It is written in place and never
+/// synced, so that it costs next to nothing: what it says was durable before, and half of it says nothing.
+pub(super) fn open_mark(disk: &dyn Disk, folder: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let path = folder.join(MARK);
+    disk.open(&path, Access::Write).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => disk.create(&path),
+        _ => Err(error),
+    })
+}
+
+/// Says that everything up to here is durable.
+pub(super) fn write_mark(file: &dyn DiskFile, epoch: Epoch, last: u64) -> io::Result<()> {
+    write_all(file, 0, &encode(MARK_MAGIC, epoch, last)).map_err(|(_, error)| error)
+}
+
+/// How far the journal was durable at least, as its writer said last; nothing when that is not known.
+pub(super) fn read_mark(disk: &dyn Disk, folder: &Path) -> Option<(Epoch, u64)> {
+    read(disk, folder, MARK, MARK_MAGIC)
+}
+
+fn encode(magic: [u8; 8], epoch: Epoch, last: u64) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(epoch.uuid().as_bytes());
+    bytes.extend_from_slice(&last.to_be_bytes());
+    let sum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+fn read(disk: &dyn Disk, folder: &Path, name: &str, magic: [u8; 8]) -> Option<(Epoch, u64)> {
+    let file = disk.open(&folder.join(name), Access::Read).ok()?;
+    let mut bytes = [0; PLACE_BYTES + 1];
     let read = read_full(&*file, 0, &mut bytes).ok()?;
-    let (bytes, sum) = bytes[..read].split_at_checked(END_BYTES - 4)?;
+    let (bytes, sum) = bytes[..read].split_at_checked(PLACE_BYTES - 4)?;
     if sum != crc32c::crc32c(bytes).to_be_bytes() {
         return None;
     }
-    let mut fields = Fields(bytes.strip_prefix(&END_MAGIC)?);
+    let mut fields = Fields(bytes.strip_prefix(&magic)?);
     Some((fields.epoch()?, fields.number::<8>()?))
 }
 

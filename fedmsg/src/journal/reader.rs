@@ -26,9 +26,10 @@ pub struct Reader {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     mark: Option<Mark>,
-    /// Where the mark was before it was looked which segments there are: up to here they have everything.
+    /// Where the mark was before it was looked which segments there are, here or as its writer wrote it down: up to
+    /// here they have everything.
     durable: Option<(Epoch, u64)>,
-    /// Where the journal ended when its writer closed it, for whoever is in another process.
+    /// Where the journal ended when its writer closed it last.
     ended: Option<(Epoch, u64)>,
     /// Oldest first.
     segments: Vec<Segment>,
@@ -208,11 +209,11 @@ impl Reader {
 
     /// Looks which segments there are.
     fn refresh(&mut self) -> Result<(), JournalError> {
-        self.durable = self.mark.as_ref().and_then(Mark::get);
-        self.ended = match self.mark {
-            None => aside::read_end(&*self.disk, &self.folder),
-            Some(_) => None,
+        self.durable = match &self.mark {
+            None => aside::read_mark(&*self.disk, &self.folder),
+            Some(mark) => mark.get(),
         };
+        self.ended = aside::read_end(&*self.disk, &self.folder);
         let newest = self.segments.last().map(|segment| segment.name);
         let names = names_beside_writer(&*self.disk, &self.folder, newest)?;
         let mut known = std::mem::take(&mut self.segments).into_iter().peekable();
@@ -287,7 +288,9 @@ impl Reader {
             Some(view) if view.is_complete() || !view.is_replaced(disk, folder)? => view,
             _ => View::open(disk, folder, segment, limit)?,
         };
-        let durable = self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch);
+        // What a later segment says of this one counts more than what its writer wrote down.
+        let durable =
+            self.durable.filter(|(epoch, _)| *epoch == segment.name.epoch && limit == NO_LIMIT);
         let durable = durable.map(|(_, last)| last);
         let ended = self.ended.filter(|(epoch, _)| *epoch == segment.name.epoch);
         view.follow(limit, self.mark.is_none(), durable)?;

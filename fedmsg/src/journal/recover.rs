@@ -56,6 +56,7 @@ impl Journal {
             unproven: None,
             damage: Vec::new(),
             mark: Mark::default(),
+            marking: None,
             metrics: JournalMetrics::default(),
         };
         let genesis = journal.load_all(&names)?;
@@ -108,8 +109,8 @@ impl Journal {
         let path = self.folder.join(segment.name.file());
         let reading = |error| io_error("reading", &path)(error);
         let file = self.disk.open(&path, Access::Write).map_err(io_error("opening", &path))?;
-        let SegmentName { epoch, first } = segment.name;
-        let mut scan = Scan::new(epoch, first, segment.records_at());
+        let epoch = segment.name.epoch;
+        let mut scan = self.start_of(&segment, &*file).map_err(reading)?;
         let tail = scan.run(&*file, segment.bytes, NO_LIMIT).map_err(reading)?;
         self.keep(&*file, &path, &scan)?;
         let lost = scan.holes.iter();
@@ -151,6 +152,23 @@ impl Journal {
         Ok(())
     }
 
+    /// Everything up to where its writer said that it is durable or closed it, if that number is there: a bad record before it is
+    /// damage, and no torn tail.
+    fn start_of(&self, segment: &Segment, file: &dyn DiskFile) -> std::io::Result<Scan> {
+        let SegmentName { epoch, first } = segment.name;
+        let fresh = Scan::new(epoch, first, segment.records_at());
+        let (disk, folder) = (&*self.disk, &self.folder);
+        let known = [aside::read_mark(disk, folder), aside::read_end(disk, folder)];
+        for (_, last) in known.into_iter().flatten().filter(|(known, _)| *known == epoch) {
+            let mut scan = fresh.clone();
+            scan.run(file, segment.bytes, last)?;
+            if scan.last.is_some_and(|found| found.place.i == last) {
+                return Ok(scan);
+            }
+        }
+        Ok(fresh)
+    }
+
     fn state_of(
         &self,
         epoch: Epoch,
@@ -190,9 +208,11 @@ impl Journal {
         Ok(())
     }
 
-    /// When the journal was closed further on than it is now, numbers behind its end were given out.
+    /// When the journal was further on than it is now, numbers behind its end were given out.
     fn compare_with_end(&mut self) {
-        let Some((epoch, last)) = aside::read_end(&*self.disk, &self.folder) else { return };
+        let (disk, folder) = (&*self.disk, &self.folder);
+        let known = aside::read_end(disk, folder).max(aside::read_mark(disk, folder));
+        let Some((epoch, last)) = known else { return };
         let there = self.newest.is_some_and(|newest| newest >= epoch)
             && self
                 .end

@@ -41,7 +41,15 @@ pub struct Journal {
     pub(super) unproven: Option<Unproven>,
     pub(super) damage: Vec<Damage>,
     pub(super) mark: Mark,
+    pub(super) marking: Option<Marking>,
     pub(super) metrics: JournalMetrics,
+}
+
+/// The file that says how far the journal is, and what it says.
+#[derive(Debug)]
+pub(super) struct Marking {
+    file: Box<dyn DiskFile>,
+    written: Option<(Epoch, u64)>,
 }
 
 /// The segment that is open for appending.
@@ -336,6 +344,32 @@ impl Journal {
         self.mark.set(batch.epoch, batch.last);
         self.metrics.records += batch.ends.len() as u64;
         self.metrics.degraded = false;
+    }
+
+    /// Writes down, not durably, how far the journal is, for those who read it in another process, and for the next
+    /// open: a bad record before that is damage, and no torn tail. To be called now and then; where the disk does not
+    /// take it, nothing is lost but that.
+    pub fn save_mark(&mut self) {
+        if self.end.is_none()
+            || self.marking.as_ref().is_some_and(|marking| marking.written == self.end)
+        {
+            return;
+        }
+        let (Some((epoch, last)), folder) = (self.end, &self.folder) else { return };
+        let opened = match self.marking.take() {
+            Some(marking) => Ok(marking.file),
+            None => aside::open_mark(&*self.disk, folder),
+        };
+        let written = opened.and_then(|file| {
+            aside::write_mark(&*file, epoch, last)?;
+            Ok(Marking { file, written: self.end })
+        });
+        match written {
+            Ok(marking) => self.marking = Some(marking),
+            Err(error) => {
+                tracing::debug!(%error, stream = %self.stream, "writing down how far the journal is")
+            }
+        }
     }
 
     /// Writes down how far the journal is, so that the next open notices when its end is gone.

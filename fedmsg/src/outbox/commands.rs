@@ -108,7 +108,15 @@ impl Outbox {
         self.beat = Some(turn.last_words(&slot, &mut sealer));
         self.start(&core, &slot);
         let (stream, msg_id) = (self.stream.clone(), checked.msg_id);
-        Ok(Receipt { stream, epoch, i, msg_id, level: Level::Local, relay: None })
+        Ok(Receipt {
+            stream,
+            epoch,
+            i,
+            msg_id,
+            level: Level::Local,
+            relay: None,
+            copies: Vec::new(),
+        })
     }
 
     fn lock(&self, patience: Duration) -> Result<SlotLock, PublishError> {

@@ -11,8 +11,13 @@ mod backlog;
 #[cfg(feature = "net")]
 mod commands;
 #[cfg(feature = "net")]
+pub(crate) mod exchange;
+#[cfg(feature = "net")]
 mod flush;
 pub(crate) mod marks;
+/// For the simulator; no part of what is promised.
+#[doc(hidden)]
+pub mod post;
 #[cfg(feature = "net")]
 pub(crate) mod sender;
 mod slots;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use super::marks;
 use crate::clock::Clock;
 use crate::delivered::{Delivered, Point};
-use crate::delivery::{Delivery, Outcome, has};
+use crate::delivery::Outcome;
 use crate::envelope::Wire;
-use crate::frames::Answer;
 use crate::identity::Identity;
 use crate::journal::{Disk, JournalError, Reader};
 use crate::net::rpc::Lines;
@@ -29,9 +29,7 @@ pub(crate) struct Sender {
     disk: Arc<dyn Disk>,
     slot: PathBuf,
     reader: Reader,
-    lines: Lines,
-    relays: Vec<Identity>,
-    delivery: Delivery,
+    exchange: Exchange,
     clock: Clock,
     lock: Option<File>,
     lock_at: u64,
@@ -40,6 +38,8 @@ pub(crate) struct Sender {
     saved: Delivered,
     save_at: u64,
     floor: Floor,
+    /// Relays that are new here are given nothing up to this.
+    begin: Option<Point>,
 }
 
 impl Sender {
@@ -51,18 +51,15 @@ impl Sender {
         lines: Lines,
         floor: Floor,
     ) -> Sender {
-        let relays: Vec<Identity> = lines.relays().cloned().collect();
         let saved = marks::load(&*disk, slot);
-        let delivery = Delivery::new(relays.iter().cloned(), saved.clone());
+        let exchange = Exchange::new(lines, saved.clone());
         let (slot, clock) = (slot.to_owned(), Clock::start());
         let (lock, lock_at, lock_ms, save_at) = (None, 0, LOCK_MS, 0);
         let sender = Sender {
             disk,
             slot,
             reader,
-            lines,
-            relays,
-            delivery,
+            exchange,
             clock,
             lock,
             lock_at,
@@ -70,9 +67,26 @@ impl Sender {
             saved,
             save_at,
             floor,
+            begin: None,
         };
         sender.tell();
         sender
+    }
+
+    /// Relays of which nothing is written down are given what is behind this place, not all there is.
+    pub(crate) fn begin_behind(&mut self, place: Option<Point>) {
+        self.begin = place;
+        self.exchange.go_on_from(self.known());
+        self.tell();
+    }
+
+    /// What is written down, with what relays that are new need not be given.
+    fn known(&self) -> Delivered {
+        let mut known = self.saved.clone();
+        if let Some(begin) = self.begin {
+            self.exchange.relays().iter().for_each(|relay| known.claim_behind(relay, begin));
+        }
+        known
     }
 
     /// Goes on with what this reader has.
@@ -104,9 +118,7 @@ impl Sender {
         self.lock = Some(lock);
         // Others may have delivered since it was looked.
         self.saved = marks::load(&*self.disk, &self.slot);
-        let end = self.delivery.end();
-        self.delivery = Delivery::new(self.relays.iter().cloned(), self.saved.clone());
-        self.delivery.grown(end);
+        self.exchange.go_on_from(self.known());
         self.tell();
         Ok(Ok(()))
     }
@@ -123,7 +135,7 @@ impl Sender {
 
     /// The stream ends here now.
     pub(crate) fn grown(&mut self, end: Option<Point>) {
-        self.delivery.grown(end);
+        self.exchange.grown(end);
     }
 
     /// Looks how far the stream is.
@@ -135,12 +147,12 @@ impl Sender {
 
     /// The last record that there is, as far as this knows.
     pub(crate) fn end(&self) -> Option<Point> {
-        self.delivery.end()
+        self.exchange.end()
     }
 
     /// This is the newest heartbeat.
     pub(crate) fn beaten(&mut self, beat: Wire) {
-        self.delivery.beaten(beat);
+        self.exchange.beaten(beat);
     }
 
     /// Sends each relay what it needs next, if it is time.
@@ -160,38 +172,21 @@ impl Sender {
                 }
             }
         }
-        for at in 0..self.relays.len() {
-            let asked = self.delivery.ask(at, &mut self.reader, now, fastrand::u64(..))?;
-            if let Some(request) = asked
-                && !self.lines.send(at, &request.encode())
-            {
-                self.delivery.not_sent(at, now);
-            }
+        self.exchange.send(&mut self.reader)
+    }
+
+    /// Asks relays again for receipts, as [`Exchange::prove`] does, where this is the one who delivers.
+    pub(crate) fn prove(&mut self, from: impl FnMut(&Identity, Option<Point>) -> Option<Point>) {
+        if self.is_sender() {
+            self.exchange.prove(from);
         }
-        Ok(())
     }
 
     /// Waits for answers, at most so long, or until woken; what they came to.
     pub(crate) fn receive(&mut self, timeout: Duration) -> Vec<(Identity, Outcome)> {
         let timeout = timeout.min(Duration::from_millis(self.pause()));
-        let answers = self.lines.receive(timeout);
+        let outcomes = self.exchange.receive(&mut self.reader, timeout);
         let now = self.clock.millis();
-        if answers.is_empty() {
-            self.delivery.look_again(now);
-        }
-        let mut outcomes = Vec::new();
-        for (at, frames) in answers {
-            let relay = self.relays[at].clone();
-            let outcome = match Answer::parse(&frames) {
-                Ok(Answer { id, reply }) => {
-                    let reader = &mut self.reader;
-                    let known = |point| reader.ranges().is_ok_and(|ranges| has(&ranges, point));
-                    self.delivery.answered(at, &id, reply, known, (now, fastrand::u64(..)))
-                }
-                Err(error) => Outcome::Failed(format!("a malformed answer: {error}")),
-            };
-            outcomes.push((relay, outcome));
-        }
         self.tell();
         if now >= self.save_at {
             self.save_at = now + SAVE_MS;
@@ -205,14 +200,14 @@ impl Sender {
         if !self.is_sender() {
             return self.lock_at.saturating_sub(now).max(1);
         }
-        let unsaved = self.saved != *self.delivery.delivered();
+        let unsaved = self.saved != *self.exchange.delivered();
         let save = if unsaved { self.save_at.saturating_sub(now).max(1) } else { u64::MAX };
-        self.delivery.pause(now).min(save)
+        self.exchange.pause().min(save)
     }
 
     /// Writes down what relays have, if there is something new.
     pub(crate) fn save(&mut self) {
-        let delivered = self.delivery.delivered();
+        let delivered = self.exchange.delivered();
         if !self.is_sender() || self.saved == *delivered {
             return;
         }
@@ -232,39 +227,34 @@ impl Sender {
     /// What relays have, as far as this process knows. As long as another one delivers, it is what that one wrote
     /// down last.
     pub(crate) fn delivered(&self) -> &Delivered {
-        self.delivery.delivered()
+        self.exchange.delivered()
     }
 
     /// Looks what another process has delivered.
     pub(crate) fn look_what_others_did(&mut self) {
         if !self.is_sender() {
-            let delivered = marks::load(&*self.disk, &self.slot);
-            let end = self.delivery.end();
-            self.delivery = Delivery::new(self.relays.iter().cloned(), delivered);
-            self.delivery.grown(end);
+            self.exchange.go_on_from(marks::load(&*self.disk, &self.slot));
         }
     }
 
     /// How many relays answer.
     pub(crate) fn up(&self) -> usize {
-        self.delivery.up()
+        self.exchange.up()
     }
 
     /// Whether every relay that answers has everything, and one does.
     pub(crate) fn is_done(&self) -> bool {
-        let up = |at: &usize| self.delivery.is_up(*at);
-        let mut up = (0..self.relays.len()).filter(up).peekable();
-        up.peek().is_some() && up.all(|at| self.delivery.is_done(at))
+        self.exchange.is_done()
     }
 
     /// Whether a request is on its way.
     pub(crate) fn is_asking(&self) -> bool {
-        (0..self.relays.len()).any(|at| self.delivery.is_asked(at))
+        self.exchange.is_asking()
     }
 
     /// Interrupts [`receive`](Sender::receive).
     pub(crate) fn waker(&self) -> Arc<dyn Wake> {
-        self.lines.waker()
+        self.exchange.waker()
     }
 }
 

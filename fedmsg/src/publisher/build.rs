@@ -1,37 +1,25 @@
 //! How a publisher comes to its identity, key, slot, endpoint or relays.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use super::core::{Core, Opened};
 use super::direct::Direct;
-use super::opening::{open_journal, random_bytes, trusted};
-#[cfg(feature = "net")]
-use super::opening::{outbox_settings, relays};
-#[cfg(feature = "net")]
-use super::posted::Posted;
-#[cfg(feature = "net")]
-use super::retention::Floor;
+use super::opening::{open_journal, trusted};
 use super::retention::Retention;
 use super::serving::{Served, Serving};
 use super::slot::{SlotError, SlotLock};
-use super::writer::Writer;
-use super::{Counts, Handle, InForce, Publisher, Shared};
-use crate::clock::Clock;
-use crate::config::{
-    Config, ConfigError, ConfigUpdate, EndpointEntry, KeyFileError, LoadOptions, Watch,
-};
-use crate::envelope::Epoch;
+#[cfg(feature = "net")]
+use super::through_relays::Copies;
+#[cfg(not(feature = "net"))]
+use super::ways::Copies;
+use super::ways::Started;
+use super::{InForce, Publisher};
+use crate::config::{Config, ConfigError, EndpointEntry, KeyFileError, LoadOptions, OnUnreachable};
 use crate::identity::{Identity, Slot, StreamName};
 use crate::journal::{Disk, JournalError, Mark, OsDisk};
 use crate::keys::SecretKey;
-use crate::merkle::Leaf;
-#[cfg(feature = "net")]
-use crate::outbox::sender::Sender;
-use crate::queue::Queue;
-use crate::record::{After, Level};
-use crate::seal::{Sealed, Sealer};
+use crate::record::Level;
 use crate::transport::{NetError, Outlet, OutletSettings, Transport, Wake};
 
 /// What a call does when the queue is full.
@@ -72,6 +60,20 @@ pub enum BuildError {
         /// What was tried, and who holds the slots.
         tried: String,
     },
+    /// Too few holders could have the copies that receipts are to promise.
+    #[error("level `{level}` of {identity} needs {wanted} holders of copies, and the configuration has {}{}", named(.counting), too_near(.here))]
+    TooFewHolders {
+        /// Who wants to publish.
+        identity: Identity,
+        /// The level.
+        level: Level,
+        /// How many it needs.
+        wanted: u8,
+        /// Who could have one.
+        counting: Vec<Identity>,
+        /// Who does not count, because a copy there would be on the same host.
+        here: Vec<Identity>,
+    },
     /// Too many processes of the identity without an endpoint run on this host.
     #[error(
         "{0} has too many processes without an endpoint on this host: each holds a slot of its own"
@@ -93,6 +95,22 @@ pub enum BuildError {
     },
 }
 
+fn named(holders: &[Identity]) -> String {
+    let names: Vec<&str> = holders.iter().map(Identity::as_str).collect();
+    match names.is_empty() {
+        true => "none: name relays in `copies` of [publisher], or have an endpoint with `archive = true`".into(),
+        false => format!("{}: {}", names.len(), names.join(", ")),
+    }
+}
+
+fn too_near(here: &[Identity]) -> String {
+    let names: Vec<&str> = here.iter().map(Identity::as_str).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; not counted, because on the same host: {}", names.join(", ")),
+    }
+}
+
 /// Settings of a publisher; what is not set comes from the configuration.
 #[derive(Default)]
 #[must_use]
@@ -105,6 +123,7 @@ pub struct PublisherBuilder {
     level: Option<Level>,
     disk: Option<Arc<dyn Disk>>,
     on_full: OnFull,
+    on_unreachable: Option<OnUnreachable>,
     relays_only: bool,
 }
 
@@ -139,8 +158,9 @@ impl PublisherBuilder {
         self
     }
 
-    /// What receipts promise, instead of what the configuration says: [`Level::Local`] or [`Level::Memory`];
-    /// so far any other counts as local.
+    /// What receipts promise, instead of what the configuration says. [`Level::Replicated`] and [`Level::Stored`] need
+    /// so many holders in the configuration; at [`Level::Stored`] a publisher goes through relays, also when it has an
+    /// endpoint.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
@@ -156,6 +176,12 @@ impl PublisherBuilder {
     /// What to do when the queue is full.
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
+        self
+    }
+
+    /// What whoever publishes is told when there are too few copies in time, instead of what the configuration says.
+    pub fn on_unreachable(mut self, on_unreachable: OnUnreachable) -> Self {
+        self.on_unreachable = Some(on_unreachable);
         self
     }
 
@@ -189,13 +215,23 @@ impl PublisherBuilder {
         };
         let disk = self.disk.unwrap_or_else(|| Arc::new(OsDisk));
         let on_full = self.on_full;
-        let level = match self.level.unwrap_or(config.publisher.level) {
-            Level::Memory => Level::Memory,
-            _ => Level::Local,
+        let level = self.level.unwrap_or_else(|| config.publisher.level_of(&identity));
+        let on_unreachable = self.on_unreachable.unwrap_or(config.publisher.on_unreachable);
+        let making = Making {
+            config,
+            identity,
+            key,
+            level,
+            disk,
+            transport,
+            on_full,
+            on_unreachable,
+            options,
         };
-        let making = Making { config, identity, key, level, disk, transport, on_full, options };
         let tried = if self.relays_only {
             "it was told to use relays only".into()
+        } else if let Level::Stored(_) = level {
+            "at this level everything goes through relays".into()
         } else {
             match making.take_slot()? {
                 Ok((slot, index, outlet)) => return making.direct(slot, index, outlet),
@@ -216,26 +252,16 @@ fn default_transport() -> Result<Arc<dyn Transport>, BuildError> {
     Err(NetError::Socket("built without the feature `net`: give a transport".into()).into())
 }
 
-struct Making {
-    config: Arc<Config>,
-    identity: Identity,
-    key: Arc<SecretKey>,
-    level: Level,
-    disk: Arc<dyn Disk>,
+pub(super) struct Making {
+    pub(super) config: Arc<Config>,
+    pub(super) identity: Identity,
+    pub(super) key: Arc<SecretKey>,
+    pub(super) level: Level,
+    pub(super) disk: Arc<dyn Disk>,
     transport: Arc<dyn Transport>,
-    on_full: OnFull,
-    options: Option<LoadOptions>,
-}
-
-/// A stream that is open, and how it is published.
-struct Started {
-    sealer: Sealer,
-    waker: Arc<dyn Wake>,
-    level: Level,
-    relayed: bool,
-    config: InForce,
-    /// How far the journal is from which relays are given what it has.
-    posted: Option<Mark>,
+    pub(super) on_full: OnFull,
+    pub(super) on_unreachable: OnUnreachable,
+    pub(super) options: Option<LoadOptions>,
 }
 
 type Taken = (SlotLock, usize, Box<dyn Outlet>);
@@ -280,7 +306,7 @@ impl Making {
         SlotLock::take(&self.config.state_dir, &self.identity, slot)
     }
 
-    fn no_slot(&self, error: SlotError) -> BuildError {
+    pub(super) fn no_slot(&self, error: SlotError) -> BuildError {
         match error {
             SlotError::Io(path, error) => {
                 BuildError::Io { what: path.display().to_string(), error }
@@ -328,8 +354,13 @@ impl Making {
             let state_dir = &self.config.state_dir;
             core.set_retention(Retention::new(&self.config.journal, stream, shelf, state_dir));
         }
-        let started = Started { sealer, waker, level, relayed: false, config, posted: None };
-        self.start(started, |writer| move || Direct::new(writer, outlet, slot, core, serving).run())
+        let copies = self.copies(&slot, &core, sealer.epoch())?;
+        let (posted, copier) = (None, copies.as_ref().map(Copies::waker));
+        let started = Started { sealer, waker, level, relayed: false, config, posted, copier };
+        self.start(started, |writer| {
+            let copier = copies.map(|copies| copies.start(&writer, core.mark())).transpose()?;
+            Ok(move || Direct::new(writer, outlet, slot, core, serving, copier).run())
+        })
     }
 
     /// Answers for the journals of this host, where the entry says at which address.
@@ -347,129 +378,5 @@ impl Making {
         let config = Arc::clone(config);
         let served = Served { disk, state_dir, slot, stream, mark, config, waker };
         Ok(Serving::start(served, &*self.transport, address)?)
-    }
-
-    #[cfg(feature = "net")]
-    fn relayed(self, tried: String) -> Result<Publisher, BuildError> {
-        let entries = relays(&self.config);
-        if entries.is_empty() {
-            return Err(BuildError::NoWay { identity: self.identity, tried });
-        }
-        tracing::debug!(identity = %self.identity, tried, "publishing through relays");
-        match self.level {
-            Level::Memory => self.unkept(&entries),
-            _ => self.posted(&entries),
-        }
-    }
-
-    /// Through relays, and in a journal until they have it.
-    #[cfg(feature = "net")]
-    fn posted(self, relays: &[EndpointEntry]) -> Result<Publisher, BuildError> {
-        let state_dir = &self.config.state_dir;
-        let taken = super::slot::take_unique(state_dir, &self.identity);
-        let (slot, name) = taken.map_err(|error| self.no_slot(error))?;
-        let stream = StreamName::new(self.identity.clone(), name);
-        let settings = outbox_settings(&self.config);
-        let (disk, key) = (Arc::clone(&self.disk), Arc::clone(&self.key));
-        let opened = open_journal(disk, &slot, (stream.clone(), settings), key, self.level)?;
-        let Opened { sealer, mut core } = opened;
-        let io = |error| BuildError::Io { what: "saving the epoch".into(), error };
-        slot.begin(sealer.epoch()).map_err(io)?;
-        if let Err(error) = slot.renewal_done() {
-            tracing::warn!(%stream, %error, "removing the wish for a new epoch, which has begun");
-        }
-        let (floor, journal) = (Floor::default(), &self.config.journal);
-        let retention = Retention::until_delivered(journal, stream, Arc::clone(&floor), state_dir);
-        core.set_retention(retention);
-        let (disk, reader) = (Arc::clone(&self.disk), core.reader());
-        let reader = reader.expect("a stream of this level is kept");
-        let lines = crate::net::rpc::Lines::connect(relays)?;
-        let mut sender = Sender::new(Arc::clone(&disk), slot.folder(), reader, lines, floor);
-        sender.look()?;
-        let (waker, level, posted) = (sender.waker(), sealer.level(), core.mark());
-        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
-        let started = Started { sealer, waker, level, relayed: true, config, posted };
-        self.start(started, |writer| move || Posted::new(writer, slot, core, sender, disk).run())
-    }
-
-    /// Through relays, and kept nowhere.
-    #[cfg(feature = "net")]
-    fn unkept(self, entries: &[EndpointEntry]) -> Result<Publisher, BuildError> {
-        use super::relayed;
-        let stream = StreamName::new(self.identity.clone(), Slot::Unique(uuid::Uuid::now_v7()));
-        let (sealer, genesis) = self.open_epoch(stream, (After::Nothing, Leaf::NONE), None);
-        let lines = crate::net::rpc::Lines::connect(entries)?;
-        let (waker, key) = (lines.waker(), Arc::clone(&self.key));
-        let config = Arc::new(RwLock::new(Arc::clone(&self.config)));
-        let started =
-            Started { sealer, waker, level: Level::Memory, relayed: true, config, posted: None };
-        self.start(started, |writer| {
-            move || relayed::run(relayed::Relayed::new(writer, lines, key, genesis))
-        })
-    }
-
-    #[cfg(not(feature = "net"))]
-    fn relayed(self, tried: String) -> Result<Publisher, BuildError> {
-        Err(BuildError::NoWay { identity: self.identity, tried })
-    }
-
-    fn open_epoch(
-        &self,
-        stream: StreamName,
-        after: (After, Leaf),
-        before: Option<Epoch>,
-    ) -> (Sealer, Sealed) {
-        let now = Clock::wall();
-        let epoch = Epoch::next(now, random_bytes(), before);
-        Sealer::open_epoch(Arc::clone(&self.key), stream, epoch, after, Level::Memory, now)
-    }
-
-    fn start<F: FnOnce() + Send + 'static>(
-        self,
-        started: Started,
-        thread: impl FnOnce(Writer) -> F,
-    ) -> Result<Publisher, BuildError> {
-        let Started { sealer, waker, level, relayed, config, posted } = started;
-        let section = &self.config.publisher;
-        let shared = Arc::new(Shared {
-            queue: Queue::new(section.queue_messages, section.queue_bytes),
-            waker,
-            position: Mutex::new((sealer.stream().clone(), sealer.epoch())),
-            subscribers: Mutex::new(0),
-            subscribers_changed: Condvar::new(),
-            counts: Counts { published: AtomicU64::new(0), ..Counts::default() },
-            level,
-            relayed,
-            journal: Mutex::new(None),
-            posted,
-            delivered: Mutex::default(),
-            delivered_changed: Condvar::new(),
-            pid: std::process::id(),
-            writer_looks: AtomicBool::new(false),
-            identity: self.identity,
-            config,
-        });
-        let io = |error| BuildError::Io { what: "starting a thread".into(), error };
-        let watch = self.options.map(|options| {
-            let shared = Arc::clone(&shared);
-            let follow = move |update: ConfigUpdate| {
-                if let Some(error) = &update.error {
-                    tracing::error!(%error, "the configuration is broken; the last good one stays");
-                }
-                shared.set_config(update.config);
-            };
-            Watch::start(options, self.config.clone(), Box::new(follow))
-        });
-        let watch = watch.transpose().map_err(io)?;
-        let writer = Writer::new(Arc::clone(&shared), sealer, section.seal_interval_us);
-        let name = std::thread::Builder::new().name("fedmsg-publish".into());
-        let thread = name.spawn(thread(writer));
-        let handle = Handle {
-            shared,
-            on_full: self.on_full,
-            thread: Mutex::new(Some(thread.map_err(io)?)),
-            _watch: watch,
-        };
-        Ok(Publisher { handle: Arc::new(handle) })
     }
 }

@@ -53,15 +53,20 @@ impl<'a> Callers<'a> {
             let stream = writer.sealer.stream();
             tracing::error!(%stream, %error, "the journal takes nothing: messages are refused until it does");
         }
-        let waiting = self.waiting.drain(..).map(|(i, msg_id, answer)| (epoch, i, msg_id, answer));
-        let retries = self.retries.drain(..);
-        let retries = retries.map(|retry| (retry.epoch, retry.i, retry.msg_id, retry.answer));
-        for (epoch, i, msg_id, answer) in waiting.chain(retries) {
-            let result = match published {
-                Ok(()) => Ok(writer.shared.receipt(epoch, i, msg_id, None)),
-                Err(error) => Err(PublishError::NotStored(error.to_string())),
-            };
-            writer.shared.answer(answer, result);
+        let again = self.retries.drain(..).map(|retry| (true, retry));
+        let waiting = self.waiting.drain(..);
+        let waiting =
+            waiting.map(|(i, msg_id, answer)| (false, Retry { epoch, i, msg_id, answer }));
+        let all = waiting.chain(again);
+        match (published, &writer.shared.copying) {
+            (Ok(()), Some(copying)) => copying.wait(all),
+            (Ok(()), None) => all.for_each(|(_, Retry { epoch, i, msg_id, answer })| {
+                let receipt = writer.shared.receipt(epoch, i, msg_id, None);
+                writer.shared.answer(answer, Ok(receipt));
+            }),
+            (Err(error), _) => all.for_each(|(_, retry)| {
+                writer.shared.answer(retry.answer, Err(PublishError::NotStored(error.to_string())));
+            }),
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::timestamp::Timestamp;
 /// How often retention is looked at, and how long a disk that failed is left alone, in milliseconds.
 const TRIM_MS: u64 = 60_000;
 pub(super) const RETRY_MS: u64 = 1_000;
+/// How often it is written down how far the journal is, in milliseconds.
+const MARK_MS: u64 = 10;
 
 /// The journal of a publisher.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(super) struct Keeping {
     owed: Vec<Sealed>,
     retry_at: u64,
     trim_at: u64,
+    mark_at: u64,
     retention: Option<Retention>,
 }
 
@@ -73,7 +76,8 @@ impl Keeping {
             tracing::error!(%stream, path = %damage.path.display(), from = damage.from, to = damage.to,
                 "records of the journal cannot be read; `fedmsg journal check` tells more");
         }
-        (Keeping { journal, owed: Vec::new(), retry_at: 0, trim_at: 0, retention: None }, opening)
+        let (owed, retention) = (Vec::new(), None);
+        (Keeping { journal, owed, retry_at: 0, trim_at: 0, mark_at: 0, retention }, opening)
     }
 
     pub(super) fn newest_epoch(&self) -> Option<Epoch> {
@@ -151,8 +155,12 @@ impl Keeping {
         self.journal.state().map_or(1, |state| state.first)
     }
 
-    /// Applies retention, if it is time. Says whether something went.
+    /// Writes down how far the journal is and applies retention, if it is time. Says whether something went.
     pub(super) fn trim(&mut self, time: Timestamp, now: u64) -> bool {
+        if now >= self.mark_at {
+            self.mark_at = now + MARK_MS;
+            self.journal.save_mark();
+        }
         if now < self.trim_at {
             return false;
         }

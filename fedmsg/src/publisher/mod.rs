@@ -5,10 +5,17 @@
 
 mod build;
 mod callers;
+#[cfg(feature = "net")]
+mod copier;
+mod copying;
 /// For the simulator, which does without the thread; no part of what is promised.
 #[doc(hidden)]
 pub mod core;
 mod direct;
+#[cfg(feature = "net")]
+mod entrusted;
+#[cfg(feature = "net")]
+mod holders;
 mod journals;
 mod keeping;
 /// See [`core`].
@@ -20,12 +27,16 @@ mod own_stream;
 pub(crate) mod past;
 #[cfg(feature = "net")]
 mod posted;
+mod receipt;
 #[cfg(feature = "net")]
 mod relayed;
 mod retention;
 mod serving;
 pub(crate) mod slot;
+#[cfg(feature = "net")]
+mod through_relays;
 mod ticket;
+mod ways;
 /// See [`core`].
 #[doc(hidden)]
 pub mod witness;
@@ -46,13 +57,16 @@ use crate::identity::{Identity, StreamName};
 use crate::journal::{JournalMetrics, Mark};
 use crate::limits::TREE_LEAVES_MAX;
 use crate::queue::{PushError, Queue};
-use crate::record::Level;
-use crate::seal::{self, Checked, Draft, SealError};
+use crate::record::{Level, State};
+use crate::seal::{self, Checked, Draft};
 use crate::transport::Wake;
+
+use copying::Handover;
 
 pub use build::{BuildError, OnFull, PublisherBuilder};
 pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
+pub use receipt::{PublishError, Receipt};
 #[cfg(feature = "net")]
 pub(crate) use retention::{Floor, Retention};
 pub use ticket::{Publishing, Ticket};
@@ -85,6 +99,8 @@ struct Shared {
     counts: Counts,
     level: Level,
     relayed: bool,
+    /// Those who wait for copies on other machines, at levels that promise them.
+    copying: Option<Handover>,
     pid: u32,
     /// The journal's counters as they were after its last append.
     journal: Mutex<Option<JournalMetrics>>,
@@ -116,85 +132,7 @@ struct Counts {
     left_out: AtomicU64,
     renewed: AtomicU64,
     relays_up: AtomicU64,
-}
-
-/// What publishing one message came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// The stream.
-    pub stream: StreamName,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// The message's number in it.
-    pub i: u64,
-    /// The message's identifier.
-    pub msg_id: String,
-    /// What was reached: [`Level::Memory`] survives nothing; [`Level::Local`] means that the message is on the
-    /// publisher's disk, and survives kill -9 and a power cut.
-    pub level: Level,
-    /// The relay that accepted it: of a publisher without an endpoint at level `memory`. At level `local` a receipt
-    /// is given before any relay has the message; [`Publisher::flush`] waits for that.
-    pub relay: Option<Identity>,
-}
-
-/// Why a message was not published, or is not known to be.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The draft cannot be sealed: the caller's mistake. Nothing was published.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// The queue is full, and the publisher was told to say so. Nothing was published.
-    #[error("the queue is full")]
-    Full,
-    /// The publisher was closed. Nothing was published.
-    #[error("the publisher is closed")]
-    Closed,
-    /// The process was forked: the writer thread is in the parent. Nothing was published.
-    #[error("this process is a fork of the one that made the publisher: make another one here")]
-    Forked,
-    /// Every relay that answered refused the message.
-    #[error("relay {relay} refused it: {reason}")]
-    Refused {
-        /// Who refused.
-        relay: Identity,
-        /// Why: the name of a rejection.
-        reason: String,
-    },
-    /// The disk did not take it, and the publisher was told to keep what it publishes. The message may appear
-    /// all the same, once the disk works again; publishing it again with the same `msg_id` to the same
-    /// publisher, or the next one of its slot, is harmless.
-    #[error("not stored: {0}")]
-    NotStored(String),
-    /// Relays have taken nothing for so long that the outbox is full: `outbox_bytes` in `[publisher]`. Nothing
-    /// was published.
-    #[error(
-        "the outbox of {stream} is full: no relay has taken {most} bytes of it (`outbox_bytes` in [publisher]); \
-         `fedmsg outbox list` shows what waits"
-    )]
-    OutboxFull {
-        /// The stream.
-        stream: StreamName,
-        /// The bound, in bytes.
-        most: u64,
-    },
-    /// Other commands hold the outbox, and held it until the time was over. Nothing was published.
-    #[error(
-        "the outbox of {stream} has been held by process {pid} for {waited:?}: nothing was published"
-    )]
-    OutboxHeld {
-        /// The stream.
-        stream: StreamName,
-        /// The process, as it wrote its number down.
-        pid: String,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// It is not known whether the message was published; publishing it again with the same `msg_id` to
-    /// the same publisher is harmless; at level `local` also to the next one of its slot.
-    #[error("no answer in time: the message may have been published or not")]
-    Indeterminate,
+    short_of_copies: AtomicU64,
 }
 
 /// Counters of a publisher since it was made.
@@ -218,6 +156,12 @@ pub struct PublisherMetrics {
     pub subscribers: u64,
     /// Relays that answer.
     pub relays_up: u64,
+    /// Messages whose callers wait for copies at other holders.
+    pub waiting_for_copies: u64,
+    /// Receipts and errors that were given with fewer copies than promised.
+    pub short_of_copies: u64,
+    /// Whether messages are known to have fewer copies than promised; heartbeats say `degraded` then.
+    pub is_short_of_copies: bool,
     /// The journal's own counters; none at level `memory`.
     pub journal: Option<JournalMetrics>,
 }
@@ -277,8 +221,8 @@ impl Publisher {
         true
     }
 
-    /// Sends what is queued, says `closed` in a last heartbeat, and waits for that. Clones can no longer
-    /// publish. To call it again does nothing.
+    /// Sends what is queued, says `closed` in a last heartbeat, and waits for that, and for the copies that receipts
+    /// wait for, each at most for its time. Clones can no longer publish. To call it again does nothing.
     pub fn close(&self) {
         self.handle.close();
     }
@@ -348,6 +292,9 @@ impl Publisher {
             queued: shared.queue.len() as u64,
             subscribers: subscribers as u64,
             relays_up: read(&shared.counts.relays_up),
+            waiting_for_copies: shared.copying.as_ref().map_or(0, |copying| copying.waiting()),
+            short_of_copies: read(&shared.counts.short_of_copies),
+            is_short_of_copies: shared.is_short_of_copies(),
             journal: *shared.journal.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
@@ -430,7 +377,25 @@ impl Shared {
 
     fn receipt(&self, epoch: Epoch, i: u64, msg_id: String, relay: Option<Identity>) -> Receipt {
         let stream = self.position().0;
-        Receipt { stream, epoch, i, msg_id, level: self.level, relay }
+        Receipt { stream, epoch, i, msg_id, level: self.level, relay, copies: Vec::new() }
+    }
+
+    /// Whether there is room for more messages that wait for copies.
+    fn has_room_for_copies(&self) -> bool {
+        self.copying.as_ref().is_none_or(Handover::has_room)
+    }
+
+    /// Whether messages have fewer copies than promised.
+    fn is_short_of_copies(&self) -> bool {
+        self.copying.as_ref().is_some_and(Handover::is_short)
+    }
+
+    /// What a heartbeat says of the publisher that is like this, where copies are missing.
+    fn state_with_copies(&self, state: State) -> State {
+        match state {
+            State::Open if self.is_short_of_copies() => State::Degraded,
+            state => state,
+        }
     }
 
     /// Gives a caller the answer; counts those that nobody waits for.

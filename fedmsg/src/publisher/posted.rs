@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::PublishError;
 use super::callers::{Callers, degraded};
+use super::copying::Copying;
 use super::core::{Core, Outside};
 use super::opening::random_bytes;
 use super::past::Past;
@@ -44,6 +45,8 @@ pub(super) struct Posted {
     /// A relay lacks what is gone.
     wants_epoch: bool,
     started: u64,
+    /// Those who wait for copies, where the level promises them.
+    copying: Option<Copying>,
 }
 
 impl Posted {
@@ -53,6 +56,7 @@ impl Posted {
         core: Core,
         sender: Sender,
         disk: Arc<dyn Disk>,
+        copying: Option<Copying>,
     ) -> Posted {
         if let Some(reader) = core.reader() {
             writer.remembers(Past(reader));
@@ -60,7 +64,18 @@ impl Posted {
         let outbox_bytes = writer.shared.config().publisher.outbox_bytes;
         let started = writer.clock.millis();
         let (again_at, wants_epoch) = (0, false);
-        Posted { writer, slot, core, sender, disk, outbox_bytes, again_at, wants_epoch, started }
+        Posted {
+            writer,
+            slot,
+            core,
+            sender,
+            disk,
+            outbox_bytes,
+            again_at,
+            wants_epoch,
+            started,
+            copying,
+        }
     }
 
     /// Ends when the publisher is closed, and relays that answer have everything.
@@ -90,6 +105,7 @@ impl Posted {
             self.core.trim(&mut self.writer.sealer, Clock::wall(), now);
             self.deliver();
         }
+        self.copying.iter_mut().for_each(Copying::give_up);
         self.sender.save();
         self.tell();
         let stream = self.writer.sealer.stream();
@@ -103,6 +119,9 @@ impl Posted {
         let floor = self.sender.delivered().floor();
         let (last, epoch) = (self.writer.sealer.last().0, self.writer.sealer.epoch());
         let waited = now.saturating_sub(since);
+        if self.copying.as_ref().is_some_and(Copying::is_waited_for) {
+            return false;
+        }
         match self.sender.up() {
             _ if waited > CLOSING_MS_MAX => true,
             // There was never more than a genesis record.
@@ -175,6 +194,9 @@ impl Posted {
 
     /// Seals what is due, and has it stored and answered, unless relays lack too much already.
     fn publish(&mut self) {
+        if !self.writer.shared.has_room_for_copies() {
+            return;
+        }
         let floor = self.sender.delivered().floor();
         let pending = self.core.bytes_after(floor.map(|floor| (floor.epoch, floor.i)));
         if pending >= self.outbox_bytes {
@@ -213,6 +235,7 @@ impl Posted {
     fn beat(&mut self) {
         if self.writer.is_heartbeat_due() {
             let (end, state) = self.core.stand(&self.writer.sealer);
+            let state = self.writer.shared.state_with_copies(state);
             let beat = self.writer.heartbeat_at(end, state);
             self.sender.beaten(beat.wire);
         }
@@ -234,18 +257,36 @@ impl Posted {
 
     /// Gives relays what they need, and waits until there is something to be done.
     fn deliver(&mut self) {
+        let now = self.writer.clock.millis();
+        if let Some(copying) = &mut self.copying {
+            copying.take(now);
+            self.sender.prove(|relay, upto| copying.to_prove(relay, upto, now));
+        }
         if let Err(error) = self.sender.send() {
             tracing::warn!(%error, stream = %self.writer.sealer.stream(), "reading what is to be delivered");
         }
-        let pause = match self.core.retry_at() {
-            // Those who publish meanwhile are told at once: each of them wakes the writer.
-            Some(at) => Duration::from_millis(at.saturating_sub(self.writer.clock.millis()).max(1)),
-            None => self.writer.pause(),
-        };
-        for (relay, outcome) in self.sender.receive(pause.min(Duration::from_millis(AGAIN_MS))) {
+        for (relay, outcome) in self.sender.receive(self.pause(now)) {
+            if let Some(copying) = &mut self.copying {
+                copying.learn(&relay, &outcome, self.sender.end());
+            }
             self.learn(&relay, outcome);
         }
+        let now = self.writer.clock.millis();
+        self.copying.iter_mut().for_each(|copying| drop(copying.answer(now)));
         self.tell();
+    }
+
+    fn pause(&self, now: u64) -> Duration {
+        let next = self.copying.as_ref().and_then(Copying::next_at);
+        let next = next.map_or(AGAIN_MS, |at| at.saturating_sub(now));
+        let pause = match self.core.retry_at() {
+            // Those who publish meanwhile are told at once: each of them wakes the writer.
+            Some(at) => Duration::from_millis(at.saturating_sub(now).max(1)),
+            // Only an answer helps.
+            None if !self.writer.shared.has_room_for_copies() => self.writer.heartbeat_pause(),
+            None => self.writer.pause(),
+        };
+        pause.min(Duration::from_millis(next.min(AGAIN_MS)))
     }
 
     fn learn(&mut self, relay: &Identity, outcome: Outcome) {

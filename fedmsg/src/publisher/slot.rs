@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::last_epoch;
 use crate::envelope::Epoch;
 use crate::identity::{Identity, Slot};
-use crate::journal::OsDisk;
+use crate::journal::{Disk, OsDisk};
 use crate::limits::UNIQUE_SLOTS_MAX;
 use crate::merkle::Leaf;
 use crate::record::After;
@@ -49,7 +49,8 @@ impl SlotLock {
             let path = path.to_owned();
             move |error| SlotError::Io(path, error)
         };
-        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        // Others of the group read what is here, and nobody else does.
+        OsDisk.make_folder(&folder).map_err(io(&folder))?;
         let path = folder.join("lock");
         let opened =
             File::options().create(true).truncate(false).read(true).write(true).open(&path);
@@ -178,7 +179,7 @@ pub(crate) fn commands_slot(state: &Path, identity: &Identity) -> Result<Slot, S
     let slot = Slot::Unique(uuid::Uuid::now_v7());
     let (path, new) = (folder.join(COMMANDS), folder.join(format!("{COMMANDS}.{slot}.new")));
     let write = || {
-        fs::create_dir_all(&folder)?;
+        OsDisk.make_folder(&folder)?;
         let mut file = File::create_new(&new)?;
         writeln!(file, "{slot}")?;
         file.sync_all()?;

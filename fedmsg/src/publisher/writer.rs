@@ -45,7 +45,7 @@ pub(super) struct Outgoing {
     pub(super) answer: Answer,
 }
 
-/// A retry of a message that was published before.
+/// Who waits for the receipt of a message that is sealed: a retry of one that was published before, as a rule.
 pub(super) struct Retry {
     pub(super) epoch: Epoch,
     pub(super) i: u64,
@@ -57,7 +57,9 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, sealer: Sealer, seal_interval_us: u64) -> Writer {
         let clock = Clock::of_process();
         let pacer = match shared.level {
-            Level::Memory => Pacer::new(seal_interval_us, Budget::of_process(), clock.micros()),
+            Level::Memory | Level::Stored(_) => {
+                Pacer::new(seal_interval_us, Budget::of_process(), clock.micros())
+            }
             // The disk sets the pace: what queues while it works shares the next signatures.
             _ => Pacer::new(0, Arc::new(Budget::unlimited()), clock.micros()),
         };

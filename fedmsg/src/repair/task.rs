@@ -75,6 +75,11 @@ impl Task {
         self.begun
     }
 
+    /// It stands still: it was said, and nothing has come of it since.
+    pub(super) fn stands_still(&self) -> bool {
+        self.is_told
+    }
+
     pub(super) fn what(&self) -> What {
         self.what
     }

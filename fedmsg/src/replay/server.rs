@@ -1,7 +1,7 @@
 //! The thread that answers.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +26,7 @@ const TURN_REQUESTS: usize = 256;
 pub struct ReplayServer {
     stop: Arc<AtomicBool>,
     counts: Arc<Mutex<HolderCounts>>,
+    turn: Arc<Turn>,
     waker: Arc<dyn Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,6 +39,31 @@ struct Server<H> {
     clock: Clock,
     stop: Arc<AtomicBool>,
     counts: Arc<Mutex<HolderCounts>>,
+    turn: Arc<Turn>,
+}
+
+/// When the thread began with what it does now: microseconds of its clock, one more than that; 0 while it waits.
+#[derive(Debug)]
+struct Turn {
+    clock: Clock,
+    begun: AtomicU64,
+}
+
+impl Turn {
+    fn begin(&self) {
+        self.begun.store(self.clock.micros() + 1, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.begun.store(0, Ordering::Relaxed);
+    }
+
+    fn took(&self) -> Duration {
+        match self.begun.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            begun => Duration::from_micros(self.clock.micros().saturating_sub(begun - 1)),
+        }
+    }
 }
 
 impl ReplayServer {
@@ -51,26 +77,35 @@ impl ReplayServer {
         let responder = transport.responder(address)?;
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let waker = responder.waker();
+        let clock = Clock::start();
+        let turn = Arc::new(Turn { clock, begun: AtomicU64::new(0) });
         let server = Server {
             responder,
             holder: Holder::new(Uuid::new_v4().into_bytes()),
             turns: Turns::default(),
             holdings,
-            clock: Clock::start(),
+            clock,
             stop: Arc::clone(&stop),
             counts: Arc::clone(&counts),
+            turn: Arc::clone(&turn),
         };
         let thread = std::thread::Builder::new().name("fedmsg-replay".into());
         let thread = thread.spawn(move || server.run()).map_err(|error| NetError::Io {
             what: format!("starting the thread that answers at {address}"),
             error,
         })?;
-        Ok(ReplayServer { stop, counts, waker, thread: Some(thread) })
+        Ok(ReplayServer { stop, counts, turn, waker, thread: Some(thread) })
     }
 
     /// What was done so far.
     pub fn counts(&self) -> HolderCounts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long its thread has been at work since it last looked for requests; zero while it waits for them. A turn
+    /// that does not end is a disk that does not answer.
+    pub fn busy(&self) -> Duration {
+        self.turn.took()
     }
 }
 
@@ -97,10 +132,12 @@ impl<H: Holdings> Server<H> {
         while !self.stop.load(Ordering::SeqCst) {
             let timeout = if work_left { Duration::ZERO } else { IDLE };
             self.responder.receive(timeout, &mut asked);
+            self.turn.begin();
             for asked in asked.drain(..) {
                 self.take(&asked);
             }
             work_left = self.work();
+            self.turn.end();
         }
     }
 

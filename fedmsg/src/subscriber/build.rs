@@ -136,6 +136,8 @@ impl SubscriberBuilder {
             sequence: Mutex::new((SequenceCounts::default(), 0)),
             endpoints: AtomicU64::new(0),
             repairing: AtomicU64::new(0),
+            stalled: Mutex::default(),
+            turns: AtomicU64::new(0),
             fetches: Mutex::default(),
             tells: Mutex::default(),
             questions: Mutex::default(),
@@ -156,7 +158,7 @@ impl SubscriberBuilder {
         let runner = Runner::new(Arc::clone(&shared), config, wanted, inlet, asking);
         let name = std::thread::Builder::new().name("fedmsg-receive".into());
         let thread = name.spawn(move || runner.run()).map_err(SubscribeError::Thread)?;
-        Ok(Subscriber { shared, thread: Some(thread), _watch: watch })
+        Ok(Subscriber { shared, thread: Some(thread), watch })
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, ConfigUpdate, Watch};
+use crate::config::{Config, ConfigUpdate, Reloaded, Reloader as FileReloader, Watch};
 use crate::consumer::Position;
 use crate::event::{Event, Message};
 use crate::frames::Word;
@@ -38,7 +38,7 @@ pub use build::SubscriberBuilder;
 pub struct Subscriber {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    _watch: Option<Watch>,
+    watch: Option<Watch>,
 }
 
 /// Which of these streams nobody has, and where the answer goes.
@@ -59,6 +59,10 @@ struct Shared {
     endpoints: AtomicU64,
     /// Streams for which something is being fetched.
     repairing: AtomicU64,
+    /// Streams that stand still, and the names of some of them.
+    stalled: Mutex<(u64, Vec<StreamName>)>,
+    /// How often the thread went round.
+    turns: AtomicU64,
     /// What is to be fetched outside of the order of its stream.
     fetches: Mutex<Vec<Position>>,
     /// How far a named consumer is, to be told to publishers.
@@ -105,6 +109,10 @@ pub struct SubscriberMetrics {
     pub released: u64,
     /// Streams for which something is being fetched.
     pub repairing: u64,
+    /// Streams that stand still: what they lack exists, and cannot be fetched now.
+    pub stalled: u64,
+    /// How often its thread went round: at least once in a second, unless nobody takes what waits in its queue.
+    pub turns: u64,
     /// The same message again, by another way.
     pub duplicates: u64,
     /// Messages that came too late for their place, or from before the base.
@@ -175,6 +183,17 @@ impl Subscriber {
         *self.shared.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Streams that stand still now, at most [`STALLED_NAMES_MAX`](crate::limits::STALLED_NAMES_MAX) of them.
+    pub fn stalled(&self) -> Vec<StreamName> {
+        self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Something that has the files of the configuration read now; nothing where they are not followed.
+    pub fn reloader(&self) -> Option<Reloader> {
+        let files = self.watch.as_ref()?.reloader();
+        Some(Reloader { files, shared: Arc::clone(&self.shared) })
+    }
+
     /// Has these fetched outside of the order of their streams.
     pub(crate) fn fetch(&self, positions: Vec<Position>) {
         let shared = &self.shared;
@@ -200,7 +219,7 @@ impl Subscriber {
     }
 
     /// The configuration in force.
-    pub(crate) fn config(&self) -> Arc<Config> {
+    pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.shared.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -220,6 +239,8 @@ impl Subscriber {
             lost: counts.lost,
             released: counts.released,
             repairing: read(&shared.repairing),
+            stalled: shared.stalled.lock().unwrap_or_else(PoisonError::into_inner).0,
+            turns: read(&shared.turns),
             duplicates: counts.duplicates,
             late: counts.late,
             forks: counts.forks,
@@ -272,6 +293,34 @@ impl Closer {
 impl std::fmt::Debug for Closer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Closer")
+    }
+}
+
+/// Has the files of a subscriber's configuration read now, from another thread, such as one that handles signals.
+#[derive(Clone)]
+pub struct Reloader {
+    files: FileReloader,
+    shared: Arc<Shared>,
+}
+
+impl Reloader {
+    /// Reads the files, and waits until what they say is in force, at most so long; nothing when the subscriber is
+    /// gone, or when the time is over.
+    pub fn reload(&self, patience: Duration) -> Option<Reloaded> {
+        let lock = |updates| Mutex::lock(updates).unwrap_or_else(PoisonError::into_inner);
+        let before = *lock(&self.shared.updates);
+        let reloaded = self.files.reload()?;
+        let waiting = |updates: &mut u64| reloaded.changed && *updates == before;
+        let updates = lock(&self.shared.updates);
+        let waited = self.shared.updated.wait_timeout_while(updates, patience, waiting);
+        let (updates, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!reloaded.changed || *updates != before).then_some(reloaded)
+    }
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reloader")
     }
 }
 

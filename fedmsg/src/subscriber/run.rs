@@ -12,6 +12,7 @@ use crate::consumer::Position;
 use crate::event::{ConfigChange, Event};
 use crate::followed::Followed;
 use crate::identity::StreamName;
+use crate::limits::STALLED_NAMES_MAX;
 use crate::reception::Reception;
 use crate::repair::Holders;
 use crate::sequence::Begin;
@@ -30,7 +31,7 @@ pub(super) struct Runner {
     reception: Reception,
     asking: Asking,
     clock: Clock,
-    /// When it was looked how much of the past is left.
+    /// When it was looked how streams are.
     counted: u64,
 }
 
@@ -193,8 +194,9 @@ impl Runner {
     }
 
     fn count(&mut self) {
-        self.count_past();
+        self.count_streams();
         let shared = &self.shared;
+        shared.turns.fetch_add(1, Ordering::Relaxed);
         let counts = self.reception.counts();
         shared.received.store(counts.received, Ordering::Relaxed);
         shared.verified.store(counts.verified, Ordering::Relaxed);
@@ -204,13 +206,16 @@ impl Runner {
         *shared.sequence.lock().unwrap_or_else(PoisonError::into_inner) = sequence;
     }
 
-    /// Looks how much of the past is left; not each time, since there may be thousands of streams.
-    fn count_past(&mut self) {
+    /// Looks which streams stand still, and how much of the past is left; not each time, since there may be thousands of streams.
+    fn count_streams(&mut self) {
         let now = self.clock.millis();
         if now < self.counted.saturating_add(100) {
             return;
         }
         self.counted = now;
+        let names = self.reception.stalled().take(STALLED_NAMES_MAX).cloned().collect();
+        let count = self.reception.stalled().count() as u64;
+        *self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner) = (count, names);
         let past = self.reception.history_left();
         let past = past.map(|(streams, read, left)| Past { streams, read, left });
         *self.shared.history.lock().unwrap_or_else(PoisonError::into_inner) = past;

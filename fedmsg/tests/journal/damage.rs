@@ -1,7 +1,7 @@
 //! Every byte of a small journal is changed, and every file is cut at every length.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fedmsg::journal::{Body, Break, Continuity, Disk, Journal, Reader, check};
@@ -120,7 +120,7 @@ fn a_file_that_is_cut_costs_what_was_behind_and_that_is_noticed() {
     let (disk, acknowledged) = journal();
     let mut unnoticed = 0;
     let files = files(&disk);
-    let newest = files.iter().rev().find(|(path, _)| path.extension().is_some_and(|e| e == "seg"));
+    let newest = files.iter().rev().find(|(path, _)| is_segment(path));
     let newest = newest.expect("a segment").0.clone();
     for (path, _) in &files {
         let content = disk.content(path).expect("a file");
@@ -155,7 +155,7 @@ fn a_journal_that_was_closed_notices_when_its_end_is_gone() {
     let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
     opened.expect("opens").close().expect("closes");
     let files = files(&disk);
-    let newest = files.iter().rev().find(|(path, _)| path.extension().is_some_and(|e| e == "seg"));
+    let newest = files.iter().rev().find(|(path, _)| is_segment(path));
     let (newest, _) = newest.expect("a segment");
     let content = disk.content(newest).expect("a file");
     let mut rewound = 0;
@@ -189,15 +189,7 @@ fn damage_under_a_reader_of_the_writers_process_hides_nothing_else() {
         if was_read {
             assert_eq!(numbers(&mut reader), [1, 2, 3, 4]);
         }
-        let (path, _) = disk
-            .files()
-            .into_iter()
-            .find(|(path, _)| path.extension().is_some_and(|e| e == "seg"))
-            .expect("a file");
-        let content = disk.content(&path).expect("content");
-        let second = &wires[2].envelope[..];
-        let place = content.windows(second.len()).position(|bytes| bytes == second);
-        disk.flip(&path, place.expect("the second record") + 9, 1);
+        damage(&disk, &wires[2].envelope);
         assert_eq!(numbers(&mut reader), [1, 3, 4], "nothing of a later append is behind it");
         journal.append(&numbered(1, 5..=5), at(2)).expect("appends");
         assert_eq!(numbers(&mut reader), [1, 3, 4, 5]);
@@ -205,12 +197,14 @@ fn damage_under_a_reader_of_the_writers_process_hides_nothing_else() {
 }
 
 #[test]
-fn damage_in_the_last_append_of_a_closed_journal_hides_nothing_else_from_other_processes() {
-    for (closed, damaged, there) in [
-        (true, 2, vec![1, 3, 4]),
-        // Of one that was not closed nobody else knows that the last append was acknowledged.
-        (false, 2, vec![1]),
-        (true, 4, vec![1, 2, 3]),
+fn damage_in_the_last_append_of_a_journal_hides_nothing_else_from_other_processes() {
+    for (how, damaged, there) in [
+        ("closed", 2, vec![1, 3, 4]),
+        ("marked", 2, vec![1, 3, 4]),
+        // Of one that was neither closed nor marked nobody else knows that the last append was acknowledged.
+        ("left", 2, vec![1]),
+        ("closed", 4, vec![1, 2, 3]),
+        ("marked", 4, vec![1, 2, 3]),
     ] {
         let disk = MemoryDisk::new();
         let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
@@ -218,17 +212,101 @@ fn damage_in_the_last_append_of_a_closed_journal_hides_nothing_else_from_other_p
         journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
         journal.append(&numbered(1, 1..=1), at(1)).expect("appends");
         journal.append(&numbered(1, 2..=4), at(1)).expect("appends");
-        if closed {
-            journal.close().expect("closes");
-        }
-        let segment = |(path, _): &(PathBuf, u64)| path.extension().is_some_and(|e| e == "seg");
-        let (path, _) = disk.files().into_iter().find(segment).expect("a file");
-        let content = disk.content(&path).expect("content");
-        let record = &wires[damaged].envelope[..];
-        let place = content.windows(record.len()).position(|bytes| bytes == record);
-        disk.flip(&path, place.expect("the record") + 9, 1);
+        leave(journal, how);
+        damage(&disk, &wires[damaged].envelope);
         let (good, _) = read(&disk, 1);
         let good: Vec<u64> = good.into_iter().filter(|i| *i > 0).collect();
-        assert_eq!(good, there, "closed: {closed}, record {damaged}");
+        assert_eq!(good, there, "{how}, record {damaged}");
     }
+}
+
+#[test]
+fn what_was_acknowledged_behind_damage_is_there_after_the_next_start() {
+    for (how, there) in [("closed", vec![1, 3, 4]), ("marked", vec![1, 3, 4]), ("left", vec![1])] {
+        let disk = MemoryDisk::new();
+        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
+        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        journal.append(&numbered(1, 1..=1), at(1)).expect("appends");
+        journal.append(&numbered(1, 2..=4), at(1)).expect("appends");
+        leave(journal, how);
+        damage(&disk, &wires[2].envelope);
+        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+        let mut journal = opened.expect("opens");
+        if how == "left" {
+            assert!(matches!(journal.continuity(), Continuity::Broken(Break::Torn { .. })));
+        }
+        journal.begin_epoch(epoch(2), &sealed(2).wires[0], at(3)).expect("begins");
+        let here = journal.reader();
+        for mut reader in [here, Reader::new(shared(&disk), folder())] {
+            let batch = reader.read(epoch(1), 1, 100, 100, 1 << 20).expect("reads");
+            let good: Vec<u64> = batch.entries.iter().map(|entry| entry.i).collect();
+            assert_eq!(good, there, "{how}");
+        }
+    }
+}
+
+#[test]
+fn an_epoch_ends_where_it_was_closed_when_the_header_behind_it_is_damaged_too() {
+    let disk = MemoryDisk::new();
+    let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+    let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
+    journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+    journal.append(&numbered(1, 1..=4), at(1)).expect("appends");
+    journal.close().expect("closes");
+    let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+    let mut journal = opened.expect("opens");
+    journal.begin_epoch(epoch(2), &sealed(2).wires[0], at(3)).expect("begins");
+    damage(&disk, &wires[2].envelope);
+    let behind = files(&disk).into_iter().rev().find(|(path, _)| is_segment(path));
+    disk.flip(&behind.expect("a segment").0, 20, 1);
+    for mut reader in [journal.reader(), Reader::new(shared(&disk), folder())] {
+        let batch = reader.read(epoch(1), 1, 100, 100, 1 << 20).expect("reads");
+        let good: Vec<u64> = batch.entries.iter().map(|entry| entry.i).collect();
+        assert_eq!(good, [1, 3, 4]);
+    }
+}
+
+#[test]
+fn a_mark_that_nobody_can_believe_changes_nothing() {
+    let (disk, acknowledged) = journal();
+    let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
+    opened.expect("opens").save_mark();
+    let path = folder().join("mark");
+    let content = disk.content(&path).expect("a mark");
+    for cut in 0..content.len() {
+        disk.set_content(&path, content[..cut].to_vec());
+        assert_eq!(look(&disk.copy(), &acknowledged, "a mark that is cut"), (0, 0));
+        let mut flipped = content.clone();
+        flipped[cut] ^= 1;
+        disk.set_content(&path, flipped);
+        assert_eq!(look(&disk.copy(), &acknowledged, "a mark that is damaged"), (0, 0));
+    }
+    disk.set_content(&path, content);
+    assert_eq!(look(&disk.copy(), &acknowledged, "a mark"), (0, 0));
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "seg")
+}
+
+/// Ends a life of the writer in one of three ways.
+fn leave(mut journal: Journal, how: &str) {
+    match how {
+        "closed" => journal.close().expect("closes"),
+        "marked" => journal.save_mark(),
+        _ => {}
+    }
+}
+
+/// Changes one byte of the record with this envelope.
+fn damage(disk: &MemoryDisk, envelope: &[u8]) {
+    for (path, _) in disk.files().into_iter().filter(|(path, _)| is_segment(path)) {
+        let content = disk.content(&path).expect("content");
+        let mut places = content.windows(envelope.len());
+        if let Some(place) = places.position(|bytes| bytes == envelope) {
+            return disk.flip(&path, place + 9, 1);
+        }
+    }
+    panic!("no such record");
 }

@@ -69,6 +69,23 @@ fn after_an_unknown_end_what_is_left_of_the_old_epoch_comes_first() {
 }
 
 #[test]
+fn an_epoch_whose_first_record_nobody_can_read_is_not_passed_over() {
+    let (mut world, mut first) = following(1);
+    let sealed = first.seal(1);
+    world.keep(&sealed, 1);
+    let (mut second, _) = first.next(2);
+    let unseen = second.seal(3);
+    world.keep(&unseen, 2);
+    let (mut third, genesis) = second.next(3);
+    let news = third.seal(1);
+    world.keep([&genesis], 3);
+    world.keep(&news, 3);
+    world.arrive([&sealed[0], &genesis, &news[0]]);
+    world.pass(3_000);
+    world.says("1 unproven 1 +1 +2 +3 proven 1 1");
+}
+
+#[test]
 fn a_named_epoch_that_nobody_has_is_lost() {
     let (mut world, mut first) = following(1);
     let sealed = first.seal(1);

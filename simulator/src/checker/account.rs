@@ -7,17 +7,17 @@ use fedmsg::event::EpochChange;
 use fedmsg::merkle::Leaf;
 
 use super::{Fate, Position, Readable, Verdict, name};
-use crate::cast::WORKERS;
+use crate::cast::WRITERS;
 
 /// The account of a reader.
 #[derive(Debug)]
 pub(super) struct Account {
     durable: bool,
-    cursors: [Option<(Epoch, u64)>; WORKERS],
+    cursors: [Option<(Epoch, u64)>; WRITERS],
     /// Where this life is with each stream.
-    last: [Option<Last>; WORKERS],
+    last: [Option<Last>; WRITERS],
     /// Where each stream was taken up by the last life that had no cursor for it.
-    base: [Option<(Epoch, u64)>; WORKERS],
+    base: [Option<(Epoch, u64)>; WRITERS],
     delivered: BTreeMap<Position, Vec<Leaf>>,
     lost: Vec<(usize, Epoch, u64, u64)>,
     rejected: BTreeSet<Position>,
@@ -25,7 +25,7 @@ pub(super) struct Account {
     stale: BTreeSet<Position>,
     forked: BTreeSet<(usize, Epoch)>,
     /// Streams of which it was said that the end of an epoch is not proven.
-    unproven: [bool; WORKERS],
+    unproven: [bool; WRITERS],
     /// What is to be seen to: indices of what was acknowledged.
     open: Vec<usize>,
     seen: usize,
@@ -43,23 +43,23 @@ impl Account {
     pub(super) fn new(durable: bool) -> Account {
         Account {
             durable,
-            cursors: [None; WORKERS],
-            last: [None; WORKERS],
-            base: [None; WORKERS],
+            cursors: [None; WRITERS],
+            last: [None; WRITERS],
+            base: [None; WRITERS],
             delivered: BTreeMap::new(),
             lost: Vec::new(),
             rejected: BTreeSet::new(),
             unfetched: BTreeSet::new(),
             stale: BTreeSet::new(),
             forked: BTreeSet::new(),
-            unproven: [false; WORKERS],
+            unproven: [false; WRITERS],
             open: Vec::new(),
             seen: 0,
         }
     }
 
-    pub(super) fn begin_life(&mut self, cursors: [Option<(Epoch, u64)>; WORKERS]) {
-        (self.cursors, self.last) = (cursors, [None; WORKERS]);
+    pub(super) fn begin_life(&mut self, cursors: [Option<(Epoch, u64)>; WRITERS]) {
+        (self.cursors, self.last) = (cursors, [None; WRITERS]);
         if !self.durable {
             *self = Account { cursors, ..Account::new(false) };
         }
@@ -159,7 +159,7 @@ impl Account {
     pub(super) fn missing(
         &mut self,
         acknowledged: &[(Position, Leaf)],
-        fates: &[Fate; WORKERS],
+        fates: &[Fate; WRITERS],
         readable: &mut Readable<'_>,
     ) -> Option<Position> {
         self.open.extend(self.seen..acknowledged.len());

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use fedmsg::envelope::{Epoch, Wire};
+use fedmsg::identity::{Slot, StreamName};
+use fedmsg::keys::SecretKey;
 use fedmsg::merkle::Leaf;
+use fedmsg::policy::{Action, Policy, Rule, Subject};
 use fedmsg::record::{After, Level};
 use fedmsg::seal::{Draft, Sealer, check};
 use fedmsg::testing::{DiskFault, FaultKind, MemoryDisk};
+use fedmsg::trust::Trust;
 
 use super::readers::changed;
 use super::{Happening, World};
-use crate::cast::{Cast, HOSTS, Known, WORKERS, host_of, workers_of};
+use crate::cast::{
+    Cast, HOSTS, Known, MACHINES, NODES, WORKERS, host_of, node_of, nodes_of, relay_of,
+};
 use crate::plan::{Attack, Fault, Lie};
 
 impl World {
@@ -59,6 +65,7 @@ impl World {
             }
             Fault::Lie { worker, lie, lasts } => self.lie(worker, lie, lasts),
             Fault::Attack { reader, attack } => self.attack(reader, attack),
+            Fault::Rogue { relay, rogue } => self.rogue(relay, rogue),
         }
     }
 
@@ -80,7 +87,7 @@ impl World {
             Fault::Partition { host, reader, way, lasts } => {
                 self.counts.partitions += 1;
                 self.network.cut(host, reader, way, self.now + lasts);
-                for worker in workers_of(host) {
+                for worker in nodes_of(host) {
                     let at = self.now + lasts + self.random.u64(1..400);
                     self.schedule(at, Happening::Connect { worker, reader });
                 }
@@ -92,7 +99,7 @@ impl World {
     /// A holder begins to lie.
     fn lie(&mut self, worker: usize, lie: Lie, lasts: u64) {
         // One holder is honest: what all of them deny is lost, whatever the truth is.
-        let mut others = workers_of(host_of(worker)).filter(|other| *other != worker);
+        let mut others = nodes_of(host_of(worker)).filter(|other| *other != worker);
         if others.any(|other| self.processes[other].has_lied) {
             return;
         }
@@ -110,6 +117,9 @@ impl World {
 
     /// A process ends cleanly.
     fn stop(&mut self, worker: usize, down: u64) {
+        if let Some(relay) = relay_of(worker) {
+            return self.stop_relay(relay, down);
+        }
         let Some(running) = self.processes[worker].worker.take() else { return };
         self.counts.stops += 1;
         let (host, mut deeds) = (host_of(worker), Vec::new());
@@ -121,15 +131,31 @@ impl World {
         self.trace.note(self.now, &[41, worker as u64, u64::from(stopped.is_ok())], || {
             format!("{} stops: {stopped:?}", Cast::get().stream(worker))
         });
-        for reader in 0..self.readers.len() {
+        for reader in 0..self.peers() {
             self.network.disconnect(worker, reader);
         }
         self.schedule(self.now + down, Happening::StartWorker(worker));
         self.look_at_power(host);
     }
 
+    fn stop_relay(&mut self, relay: usize, down: u64) {
+        let Some(running) = self.relays[relay].take() else { return };
+        self.counts.stops += 1;
+        let (node, mut acts) = (node_of(relay), Vec::new());
+        let host = host_of(node);
+        running.stop(self.wall(self.hosts[host].clock), &mut acts);
+        self.do_acts(relay, acts);
+        self.trace.note(self.now, &[36, relay as u64], || format!("relay {relay} stops"));
+        self.forget(node);
+        self.schedule(self.now + down, Happening::StartWorker(node));
+        self.look_at_power(host);
+    }
+
     /// A process goes for good, where another one answers for its journal.
     fn retire(&mut self, worker: usize) {
+        if let Some(relay) = relay_of(worker) {
+            return self.lose_relay(relay);
+        }
         let mut others = self.plan.replay[host_of(worker)].iter().filter(|other| **other != worker);
         let answered = others.any(|other| !self.processes[*other].retired);
         if answered && !self.processes[worker].retired {
@@ -142,7 +168,7 @@ impl World {
     /// A service goes on with another key.
     fn rotate(&mut self, worker: usize, down: u64) {
         self.counts.rotations += 1;
-        for worker in workers_of(host_of(worker)) {
+        for worker in nodes_of(host_of(worker)) {
             self.processes[worker].rotated = true;
             self.stop(worker, down);
         }
@@ -163,8 +189,14 @@ impl World {
         self.counts.damages += 1;
         let (path, length) = &files[self.random.usize(0..files.len())];
         disk.flip(path, self.random.usize(0..*length as usize), 1 << self.random.u8(0..8));
-        for worker in workers_of(host) {
-            self.checker.fates[worker].destroyed = true;
+        for node in nodes_of(host) {
+            match relay_of(node) {
+                Some(relay) => {
+                    self.checker.relay_fate(relay).destroyed = true;
+                    self.producers_may_miss();
+                }
+                None => self.checker.fates[node].destroyed = true,
+            }
         }
     }
 
@@ -173,8 +205,11 @@ impl World {
         self.counts.wipes += u64::from(disk.files().is_empty());
         self.power_cut(host, down);
         self.hosts[host].disk = disk;
-        for worker in workers_of(host) {
-            self.checker.fates[worker].set_back = true;
+        for node in nodes_of(host) {
+            match relay_of(node) {
+                Some(relay) => self.relays_are_set_back(relay),
+                None => self.checker.fates[node].set_back = true,
+            }
         }
     }
 
@@ -211,7 +246,7 @@ impl World {
     }
 
     /// A message of a stream that somebody else has signed.
-    fn forged(&self, worker: usize, key: Arc<fedmsg::keys::SecretKey>) -> Wire {
+    pub(super) fn forged(&self, worker: usize, key: Arc<SecretKey>) -> Wire {
         let (cast, wall) = (Cast::get(), self.wall(0));
         let running = self.processes[worker].worker.as_ref();
         let epoch = running.map_or(Epoch::next(wall, [1; 10], None), |running| running.epoch());
@@ -225,26 +260,43 @@ impl World {
         sealer.seal(&[checked], wall).remove(0).wire
     }
 
+    /// A message with a good signature whose topic its signer may not publish.
+    pub(super) fn unallowed(&self, key: Arc<SecretKey>) -> Wire {
+        let (cast, wall) = (Cast::get(), self.wall(0));
+        let identity = cast.identity(WORKERS);
+        let stream = StreamName::new(identity.clone(), Slot::Index(7));
+        let (epoch, before) = (Epoch::next(wall, [2; 10], None), (After::Nothing, Leaf::NONE));
+        let (mut sealer, _) = Sealer::open_epoch(key, stream, epoch, before, Level::Local, wall);
+        let mut trust = Trust::clone(&cast.trust(&[Known::ALL; HOSTS]));
+        let anybody = Subject::service("*").expect("everybody");
+        let rule = Rule::new(Action::Publish, anybody, &[">"], &cast.naming, "simulator");
+        trust.policy = Policy::new(vec![rule.expect("a rule")]);
+        let draft = Draft::new("bodhi.thing.event");
+        let checked = check(draft, identity, &trust, || "2026-0".into()).expect("a draft");
+        sealer.seal(&[checked], wall).remove(0).wire
+    }
+
     /// Everything is mended: whoever is not gone for good comes back.
     pub(super) fn heal(&mut self) {
         self.trace.note(self.now, &[42], || "everything is mended".into());
         self.healed = true;
         self.network.heal();
         self.queue.retain(|_, happening| !matches!(happening, Happening::Fault(_)));
-        for host in 0..HOSTS {
+        for host in 0..MACHINES {
             self.hosts[host].clock = 0;
             self.hosts[host].doom = None;
             self.hosts[host].mend();
             self.look_at_power(host);
             self.host_up(host);
         }
-        for worker in 0..WORKERS {
+        for worker in 0..NODES {
             let process = &mut self.processes[worker];
             (process.doom, process.lie) = (None, None);
         }
-        for worker in self.plan.workers.clone() {
+        for worker in self.nodes() {
             self.schedule(self.now + 600, Happening::StartWorker(worker));
         }
+        self.reconfigure_relays();
         for reader in 0..self.readers.len() {
             self.reader_clocks[reader] = 0;
             self.start_reader(reader);

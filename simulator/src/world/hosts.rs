@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use fedmsg::envelope::{Epoch, Wire};
-use fedmsg::journal::{Body, Reader as JournalReader};
-use fedmsg::merkle::Leaf;
+use fedmsg::frames::{Ask, Request};
 use fedmsg::seal::{Draft, Sealed, check};
 use fedmsg::testing::MemoryDisk;
 
 use super::{Happening, World};
-use crate::cast::{Cast, Known, host_of, workers_of};
-use crate::checker::Position;
-use crate::worker::{Deed, Place, Worker, slot_folder};
+use crate::cast::{Cast, Known, WORKERS, host_of, is_producer, nodes_of, relay_of};
+use crate::worker::{Deed, Place, Worker};
 
 /// A machine.
 #[derive(Default)]
@@ -37,31 +35,23 @@ impl Host {
     }
 }
 
-/// What is on the disk at a position, whatever state host and processes are in.
-pub(super) fn readable(hosts: &[Host], (worker, epoch, i): Position) -> Option<Leaf> {
-    let disk = hosts[host_of(worker)].disk.copy();
-    let folder = slot_folder(Cast::get().stream(worker)).join("journal");
-    let mut reader = JournalReader::new(Arc::new(disk), &folder);
-    let batch = reader.read(epoch, i, i, 1, usize::MAX).ok()?;
-    let entry = batch.entries.into_iter().find(|entry| entry.i == i)?;
-    match entry.body {
-        Body::Record(_) => entry.body.leaf(),
-        Body::Gone { .. } => None,
-    }
-}
-
 impl World {
     pub(super) fn start_worker(&mut self, worker: usize) {
-        let (host, process) = (host_of(worker), &self.processes[worker]);
-        if process.worker.is_some() || process.retired || self.hosts[host].is_down {
+        let host = host_of(worker);
+        if self.is_running(worker) || self.processes[worker].retired || self.hosts[host].is_down {
             return;
         }
+        if let Some(relay) = relay_of(worker) {
+            return self.start_relay(relay);
+        }
+        let process = &self.processes[worker];
         let cast = Cast::get();
         let place = Place {
             disk: self.hosts[host].disk.clone(),
             stream: cast.stream(worker).clone(),
             key: Arc::clone(&cast.services[host].keys[usize::from(process.rotated)]),
             journal: self.plan.journal,
+            relays: self.relays_of(worker),
             clock: Arc::clone(&self.clock),
         };
         let wall = self.wall(self.hosts[host].clock);
@@ -94,13 +84,15 @@ impl World {
     /// A process is given messages to publish.
     pub(super) fn give(&mut self, worker: usize, count: usize) {
         let service = &Cast::get().services[host_of(worker)];
+        let two_topics = self.plan.has_two_topics();
         let trust = Cast::get().trust(&[Known::ALL; crate::cast::HOSTS]);
         let process = &mut self.processes[worker];
         let Some(running) = &mut process.worker else { return };
         for _ in 0..count {
             process.made += 1;
             let body = serde_json::json!({ "n": process.made });
-            let topic = format!("{}.thing.event", service.identity.service());
+            let thing = if two_topics && process.made % 3 == 0 { "other" } else { "thing" };
+            let topic = format!("{}.{thing}.event", service.identity.service());
             let id = format!("2026-{worker}-{}", process.made);
             let checked = check(Draft::new(topic).body(&body), &service.identity, &trust, || id);
             running.give(checked.ok());
@@ -122,11 +114,14 @@ impl World {
         if process.life != life || process.work_at != self.now {
             return;
         }
+        if let Some(relay) = relay_of(worker) {
+            return self.work_of_relay(relay);
+        }
         let Some(running) = &mut process.worker else { return };
         let shows = process.doom.map(|(shows, _)| shows);
         let mut deeds = Vec::new();
         let lives = running.step(wall, self.now, shows, &mut self.random, &mut deeds);
-        let next = running.pause_until();
+        let next = running.pause_until(self.now);
         self.do_all(worker, deeds);
         self.look_at_power(host);
         let doom = self.processes[worker].doom;
@@ -145,19 +140,33 @@ impl World {
     pub(super) fn do_of(&mut self, worker: usize, epoch: Epoch, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
-                Deed::Sealed(sealed) => self.checker.sealed((worker, epoch, sealed.i), sealed.leaf),
+                Deed::Sealed(sealed) => {
+                    let position = (worker, epoch, sealed.i);
+                    self.checker.sealed(position, &sealed.wire, sealed.leaf);
+                }
                 Deed::Shown(sealed) => self.shown(worker, epoch, &sealed),
                 Deed::Said { last, head } => {
                     let numbers = [4, worker as u64, last];
                     self.trace.note(self.now, &numbers, || {
                         format!("{} says that it is at {last}", Cast::get().stream(worker))
                     });
-                    if last > 0 {
+                    // What a producer says goes where its messages go.
+                    if last > 0 && !is_producer(worker) {
                         let verdict = self.checker.shown((worker, epoch, last), head);
                         self.wrong(verdict);
                     }
                 }
-                Deed::Sent(wire) => self.send(worker, &wire),
+                Deed::Sent(wire) => {
+                    self.checker.said(&wire);
+                    self.send(worker, &wire);
+                }
+                Deed::Put { relay, frames } => {
+                    if let Some((shows, _)) = &mut self.processes[worker].doom {
+                        *shows = shows.saturating_sub(1);
+                    }
+                    self.put_shows(&frames);
+                    self.put_to(worker, relay, frames);
+                }
                 Deed::Acknowledged(sealed) => {
                     let position = (worker, epoch, sealed.i);
                     let verdict = self.checker.acknowledged(position, sealed.leaf);
@@ -179,6 +188,15 @@ impl World {
         }
     }
 
+    /// What is put to a relay has left its process.
+    fn put_shows(&mut self, frames: &[bytes::Bytes]) {
+        let Ok(Request { ask: Ask::Put { messages }, .. }) = Request::parse(frames) else { return };
+        for wire in messages {
+            let verdict = self.checker.put(&wire);
+            self.wrong(verdict);
+        }
+    }
+
     fn shown(&mut self, worker: usize, epoch: Epoch, sealed: &Sealed) {
         if let Some((shows, _)) = &mut self.processes[worker].doom {
             *shows = shows.saturating_sub(1);
@@ -194,18 +212,21 @@ impl World {
 
     /// Sends frames to every reader that is connected.
     pub(super) fn send(&mut self, worker: usize, wire: &Wire) {
-        let endpoint = &Cast::get().services[host_of(worker)].identity;
-        for reader in 0..self.readers.len() {
+        let endpoint = Cast::get().identity(worker);
+        for reader in 0..self.peers() {
             if !self.network.is_connected(worker, reader) {
                 continue;
             }
             let times = self.network.send(worker, reader, self.now, &mut self.random);
             self.counts.dropped += u64::from(times.is_empty());
-            let life = self.readers[reader].life;
+            let life = self.life_of(reader);
             for at in times {
                 let (endpoint, wire) = (endpoint.clone(), wire.clone());
                 self.schedule(at, Happening::Arrive { reader, life, endpoint, wire });
             }
+        }
+        if worker >= WORKERS {
+            return;
         }
         if self.overheard.len() == 16 {
             self.overheard.pop_front();
@@ -215,19 +236,47 @@ impl World {
 
     /// A process is gone at once.
     pub(super) fn kill(&mut self, worker: usize, down: u64) {
-        let process = &mut self.processes[worker];
-        if process.worker.take().is_none() {
+        if !self.is_running(worker) {
             return;
         }
-        process.doom = None;
-        process.life += 1;
+        self.forget(worker);
         self.trace.note(self.now, &[6, worker as u64], || {
             format!("{} is gone", Cast::get().stream(worker))
         });
-        for reader in 0..self.readers.len() {
-            self.network.disconnect(worker, reader);
-        }
         self.schedule(self.now + down, Happening::StartWorker(worker));
+    }
+
+    pub(super) fn is_running(&self, node: usize) -> bool {
+        match relay_of(node) {
+            Some(relay) => self.relays[relay].is_some(),
+            None => self.processes[node].worker.is_some(),
+        }
+    }
+
+    /// A process is there no more, and its connections are gone.
+    pub(super) fn forget(&mut self, node: usize) {
+        let process = &mut self.processes[node];
+        (process.worker, process.doom) = (None, None);
+        process.life += 1;
+        for peer in 0..self.peers() {
+            self.network.disconnect(node, peer);
+        }
+        if let Some(relay) = relay_of(node) {
+            self.relays[relay] = None;
+            let peer = self.follower(relay);
+            for other in self.nodes() {
+                self.network.disconnect(other, peer);
+            }
+        }
+    }
+
+    /// The relays that a process is handed to.
+    fn relays_of(&self, worker: usize) -> Vec<fedmsg::Identity> {
+        if !is_producer(worker) {
+            return Vec::new();
+        }
+        let relays = &Cast::get().relays;
+        self.plan.carriers().map(|relay| relays[relay].identity.clone()).collect()
     }
 
     /// Sees whether a call of the disk was the last one.
@@ -245,7 +294,7 @@ impl World {
         self.counts.power_cuts += 1;
         self.hosts[host].doom = None;
         self.trace.note(self.now, &[7, host as u64], || format!("host {host} loses its power"));
-        for worker in workers_of(host) {
+        for worker in nodes_of(host) {
             self.kill(worker, down + 1);
         }
         self.schedule(self.now + down, Happening::HostUp(host));
@@ -258,8 +307,7 @@ impl World {
         let seed = self.random.u64(..);
         self.hosts[host].disk.restart(seed);
         self.trace.note(self.now, &[8, host as u64], || format!("host {host} is up again"));
-        let workers = self.plan.workers.clone();
-        for worker in workers.into_iter().filter(|worker| host_of(*worker) == host) {
+        for worker in self.nodes().into_iter().filter(|worker| host_of(*worker) == host) {
             let at = self.now + self.random.u64(1..500);
             self.schedule(at, Happening::StartWorker(worker));
         }

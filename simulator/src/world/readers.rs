@@ -1,13 +1,14 @@
 //! Readers, their connections, and what they ask.
 
 use bytes::Bytes;
+use fedmsg::config::EndpointEntry;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::event::Event;
 use fedmsg::frames::{Answer, ErrorCode, Reply, Request};
 
-use super::hosts::readable;
+use super::sight::Sight;
 use super::{Happening, World};
-use crate::cast::{Cast, HOSTS, Known, WORKERS, host_of};
+use crate::cast::{Cast, HOSTS, Known, WORKERS, host_of, is_producer, node_of, relay_of};
 use crate::plan::Lie;
 use crate::reader::Turn;
 
@@ -18,12 +19,12 @@ impl World {
         }
         let cursors = self.readers[reader].cursors();
         self.checker.started(reader, cursors);
-        let (replay, seed) = (self.replay(), self.random.u64(..));
+        let (entries, seed) = (self.entries_for(reader), self.random.u64(..));
         let wall = self.wall(self.reader_clocks[reader]);
-        self.readers[reader].start(&replay, seed, self.now, wall);
+        self.readers[reader].start(entries, seed, self.now, wall);
         self.trace.note(self.now, &[20, reader as u64], || format!("reader {reader} starts"));
-        for worker in 0..WORKERS {
-            self.reconnect(worker, reader);
+        for node in self.every_node() {
+            self.reconnect(node, reader);
         }
         self.soon(reader);
     }
@@ -35,8 +36,8 @@ impl World {
         self.counts.reader_kills += 1;
         self.readers[reader].kill();
         self.trace.note(self.now, &[21, reader as u64], || format!("reader {reader} is gone"));
-        for worker in 0..WORKERS {
-            self.network.disconnect(worker, reader);
+        for node in self.every_node() {
+            self.network.disconnect(node, reader);
         }
         self.schedule(self.now + down, Happening::StartReader(reader));
     }
@@ -44,19 +45,31 @@ impl World {
     /// A reader's configuration is complete.
     pub(super) fn configure(&mut self, reader: usize) {
         self.readers[reader].known = [Known::ALL; HOSTS];
-        let replay = self.replay();
-        self.readers[reader].reconfigure(&replay, self.now);
+        let entries = self.entries_for(reader);
+        self.readers[reader].reconfigure(entries, self.now);
         self.trace.note(self.now, &[22, reader as u64], || {
             format!("reader {reader} has all of the configuration")
         });
-        for worker in 0..WORKERS {
-            self.reconnect(worker, reader);
+        for node in self.every_node() {
+            self.reconnect(node, reader);
         }
         self.soon(reader);
     }
 
+    /// The endpoints that a reader knows.
+    fn entries_for(&self, reader: usize) -> Vec<EndpointEntry> {
+        let mut entries = self.service_entries(&self.readers[reader].known);
+        entries.extend(self.relay_entries());
+        entries
+    }
+
+    /// Every process that a reader can be connected to.
+    fn every_node(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..WORKERS).chain((0..self.plan.relays.len()).map(node_of))
+    }
+
     /// Who of each host answers, as readers are told: once everything is mended nobody who is gone for good.
-    fn replay(&self) -> [Vec<usize>; HOSTS] {
+    pub(super) fn replay(&self) -> [Vec<usize>; HOSTS] {
         let mut replay = self.plan.replay.clone();
         if self.healed {
             for workers in &mut replay {
@@ -67,7 +80,7 @@ impl World {
     }
 
     pub(super) fn reconnect_all(&mut self, worker: usize) {
-        for reader in 0..self.readers.len() {
+        for reader in 0..self.peers() {
             self.reconnect(worker, reader);
         }
     }
@@ -79,14 +92,24 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, worker: usize, reader: usize) {
-        let host = host_of(worker);
-        let follows = self.readers[reader].is_up() && self.readers[reader].known[host].endpoint;
-        let cut = self.network.is_cut(host, reader, self.now);
-        if !follows || cut || self.network.is_connected(worker, reader) {
+        // To a producer nobody can be connected.
+        if is_producer(worker) {
             return;
         }
-        let Some(running) = &mut self.processes[worker].worker else { return };
-        running.announce();
+        let host = host_of(worker);
+        let follows = match self.follower_of(reader) {
+            Some(relay) => self.relay_hears(relay, worker),
+            None => {
+                // A producer puts, and hears nothing.
+                let Some(reader) = self.readers.get(reader) else { return };
+                let known: Option<&Known> = reader.known.get(host);
+                reader.is_up() && known.is_none_or(|known| known.endpoint)
+            }
+        };
+        let cut = self.network.is_cut(host, reader, self.now);
+        if !follows || cut || self.network.is_connected(worker, reader) || !self.announce(worker) {
+            return;
+        }
         self.network.connect(worker, reader);
         self.trace.note(self.now, &[23, worker as u64, reader as u64], || {
             format!("reader {reader} is connected to {}", Cast::get().stream(worker))
@@ -134,8 +157,9 @@ impl World {
     }
 
     fn told(&mut self, reader: usize, event: &Event) {
-        let World { checker, hosts, counts, .. } = self;
-        let verdict = checker.told(reader, event, &mut |at| readable(hosts, at), counts);
+        let World { checker, hosts, counts, plan, processes, .. } = self;
+        let mut sight = Sight::new(hosts, plan, |relay| processes[node_of(relay)].retired);
+        let verdict = checker.told(reader, event, &mut |at| sight.readable(at), counts);
         let numbers = numbers(event);
         self.trace.note(self.now, &[24, reader as u64, numbers[0], numbers[1]], || {
             format!("reader {reader}: {}", words(event))
@@ -144,11 +168,11 @@ impl World {
     }
 
     /// A reader asks a holder.
-    fn ask(&mut self, reader: usize, holder: Endpoint, frames: Vec<Bytes>) {
-        let life = self.readers[reader].life;
-        let Some(worker) = Cast::get().worker_at(&holder) else { return };
+    pub(super) fn ask(&mut self, reader: usize, holder: Endpoint, frames: Vec<Bytes>) {
+        let life = self.life_of(reader);
+        let Some(worker) = Cast::get().node_at(&holder) else { return };
         let at = self.network.ask(worker, reader, self.now, &mut self.random);
-        let is_there = self.processes[worker].worker.is_some();
+        let is_there = self.is_running(worker);
         match at.filter(|_| is_there) {
             Some(at) => self.schedule(at, Happening::Ask { reader, life, worker, holder, frames }),
             // Either the connection is known to be gone, or nothing comes back.
@@ -168,12 +192,8 @@ impl World {
         holder: Endpoint,
         frames: Vec<Bytes>,
     ) {
-        let Some(running) = &mut self.processes[worker].worker else { return };
         let peer = Bytes::copy_from_slice(&[reader as u8, life as u8]);
-        let answers = running.answer(&peer, &frames, self.now);
-        if running.pause_until() == 0 {
-            self.work_at(worker, self.now);
-        }
+        let Some(answers) = self.answers_of(worker, &peer, &frames) else { return };
         self.look_at_power(host_of(worker));
         if self.hosts[host_of(worker)].is_down {
             return;
@@ -197,6 +217,19 @@ impl World {
             let (holder, frames) = (holder.clone(), answer.encode());
             self.schedule(at, Happening::Answer { reader, life, holder, frames });
         }
+    }
+
+    fn answers_of(&mut self, node: usize, peer: &Bytes, frames: &[Bytes]) -> Option<Vec<Answer>> {
+        let now = self.now;
+        if let Some(relay) = relay_of(node) {
+            return Some(self.relays[relay].as_mut()?.answer(peer, frames, now));
+        }
+        let running = self.processes[node].worker.as_mut()?;
+        let answers = running.answer(peer, frames, now);
+        if running.pause_until(now) == 0 {
+            self.work_at(node, now);
+        }
+        Some(answers)
     }
 
     /// The answers of a liar.
@@ -272,7 +305,7 @@ fn numbers(event: &Event) -> [u64; 2] {
 }
 
 /// An event for people.
-fn words(event: &Event) -> String {
+pub(super) fn words(event: &Event) -> String {
     match event {
         Event::Message(message) => {
             let how = if message.replayed { "fetched" } else { "came" };

@@ -41,8 +41,25 @@ fn settings_are_refused_with_line_column_and_key() {
             "2:15: publisher.queue_bytes: an integer is expected, but this is a number with a point",
         ),
         (
-            "[publisher]\nlevel = 'replicated(2)'",
-            "2:9: publisher.level: level `replicated(2)` is not there yet: `local` or `memory`",
+            "[publisher]\nlevel = 'replicated(0)'",
+            "2:9: publisher.level: `replicated(0)` is no level: `local`, `memory`, `replicated(N)` or",
+        ),
+        ("[publisher.levels]\nkoji = 'stored'", "2:8: publisher.levels.koji: `stored` is no level"),
+        (
+            "[publisher.levels]\nKoji = 'local'",
+            "2:1: publisher.levels.Koji: `Koji` is neither a service nor an identity",
+        ),
+        (
+            "[publisher]\non_unreachable = 'memory'",
+            "2:18: publisher.on_unreachable: `memory` is not `fail` or `local`",
+        ),
+        (
+            "[publisher]\ncopies_wait_ms = 99",
+            "2:18: publisher.copies_wait_ms: 99 is out of bounds: 100 to 600000",
+        ),
+        (
+            "[publisher]\ncopies = ['relay.gone']",
+            "2:11: publisher.copies[0]: there is no endpoint `relay.gone`",
         ),
         ("[publisher]\nlevel = 'disk'", "2:9: publisher.level: `disk` is no level"),
         (

@@ -138,6 +138,20 @@ fn a_folder_becomes_a_snapshot() {
 }
 
 #[test]
+fn a_level_is_that_of_the_identity_else_of_its_service_and_a_process_may_have_its_own() {
+    let text = "[publisher]\nlevel = 'stored(2)'\n\
+                [publisher.levels]\nkoji = 'replicated(1)'\n'koji.hub02' = 'local'\n";
+    let mut fixture = Fixture::new(&[("1.toml", GOOD), ("2.toml", text)]);
+    let of = |config: &Config, name: &str| config.publisher.level_of(&identity(name)).to_string();
+    let config = fixture.load().expect("config");
+    assert_eq!(of(&config, "koji.hub02"), "local");
+    assert_eq!(of(&config, "koji.hub01"), "replicated(1)");
+    assert_eq!(of(&config, "bodhi.backend01"), "stored(2)");
+    fixture.options.environment = vec![("FEDMSG__PUBLISHER__LEVEL".into(), "memory".into())];
+    assert_eq!(of(&fixture.load().expect("config"), "koji.hub01"), "memory");
+}
+
+#[test]
 fn the_environment_comes_after_the_files_and_flags_come_last() {
     let mut fixture = Fixture::new(&[("1.toml", GOOD), ("2.toml", "[bus]\nenvironment = 'stg'\n")]);
     let set = |name: &str, value: &str| (name.to_string(), value.to_string());

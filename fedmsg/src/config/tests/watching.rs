@@ -181,3 +181,23 @@ fn real_configuration_never_falls_back_to_the_profile() {
     fixture.write("1.toml", &bus("back"));
     followed.until_environment("back");
 }
+
+#[test]
+fn whoever_asks_for_a_reload_is_told_what_came_of_it() {
+    let fixture = Fixture::new(&[("1.toml", &bus("a"))]);
+    let followed = follow(&fixture.options);
+    let reload = || followed.watch.reloader().reload().expect("the watch lives");
+    assert_eq!((reload().changed, reload().error), (false, None));
+    fixture.write("1.toml", &bus("b"));
+    // Whether by this or because the change was seen: the answer comes after it is in force.
+    assert_eq!(reload().error, None);
+    assert_eq!(followed.watch.latest().config.trust.naming.environment(), "b");
+    fixture.write("1.toml", "[bus");
+    let error = reload().error.expect("it is broken");
+    assert!(error.contains("1.toml"), "{error}");
+    let again = reload();
+    assert_eq!((again.changed, again.error), (false, Some(error)), "it still is");
+    let reloader = followed.watch.reloader();
+    drop(followed);
+    assert_eq!(reloader.reload(), None, "nobody reads any more");
+}

@@ -60,7 +60,34 @@ pub struct Watch {
 enum Wake {
     /// Files may have changed.
     Changed,
+    /// Somebody wants them to be read now, and to be told what came of it.
+    Reload(Sender<Reloaded>),
     Stop,
+}
+
+/// Has the files of a [`Watch`] read now, for whoever is told to (by SIGHUP) and wants to know what came of it.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    wake: Sender<Wake>,
+}
+
+/// What came of reading the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// They were others than before, and the callback of the watch has been called.
+    pub changed: bool,
+    /// Why they cannot be used, if so; the last good configuration stays in force.
+    pub error: Option<String>,
+}
+
+impl Reloader {
+    /// Reads the files and waits for that; nothing when the watch has ended.
+    pub fn reload(&self) -> Option<Reloaded> {
+        let (answer, answered) = channel();
+        self.wake.send(Wake::Reload(answer)).ok()?;
+        answered.recv().ok()
+    }
 }
 
 impl Watch {
@@ -80,7 +107,8 @@ impl Watch {
         let run = move || {
             let files = Files::watch(&options, events);
             let seen = initial.fingerprint;
-            let state = State { options, config: initial, seen, latest: shared, on_update };
+            let config = initial;
+            let state = State { options, config, seen, error: None, latest: shared, on_update };
             state.follow(files, &woken);
         };
         let thread = std::thread::Builder::new().name("fedmsg-config".into()).spawn(run)?;
@@ -90,6 +118,11 @@ impl Watch {
     /// What is in force now.
     pub fn latest(&self) -> ConfigUpdate {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something that has the files read now, without waiting for a change to be reported.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { wake: self.wake.clone() }
     }
 }
 
@@ -167,21 +200,29 @@ struct State {
     config: Arc<Config>,
     /// What was read last, good or bad.
     seen: [u8; 32],
+    /// What is wrong with what was read last.
+    error: Option<String>,
     latest: Arc<Mutex<ConfigUpdate>>,
     on_update: OnUpdate,
 }
 
 impl State {
     fn follow(mut self, mut files: Files, woken: &Receiver<Wake>) {
+        let mut answers: Vec<Sender<Reloaded>> = Vec::new();
         loop {
             // Watched first, read then: what changes in between is seen one way or the other.
-            self.reload();
+            let changed = self.reload();
+            for answer in answers.drain(..) {
+                let error = self.error.clone();
+                // Who asked may be gone.
+                let _ = answer.send(Reloaded { changed, error });
+            }
             match woken.recv_timeout(self.options.poll) {
-                Ok(Wake::Changed) => {
-                    if !wait_for_quiet(woken) {
-                        return;
-                    }
-                }
+                Ok(Wake::Changed) => match wait_for_quiet(woken) {
+                    Some(asked) => answers = asked,
+                    None => return,
+                },
+                Ok(Wake::Reload(answer)) => answers.push(answer),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -189,13 +230,13 @@ impl State {
         }
     }
 
-    /// Reads the files, and swaps the configuration when they changed and can be used.
-    fn reload(&mut self) {
+    /// Reads the files, and swaps the configuration when they changed and can be used. Says whether they changed.
+    fn reload(&mut self) -> bool {
         let (path, named) = self.options.load.folder();
         let folder = Folder::read(&path, named);
         let fingerprint = folder.fingerprint();
         if std::mem::replace(&mut self.seen, fingerprint) == fingerprint {
-            return;
+            return false;
         }
         let tightened = self.config.tightened(&folder);
         let loaded = if folder.is_empty() && self.config.folder.is_some() {
@@ -205,7 +246,7 @@ impl State {
         } else {
             Config::from_folder(&self.options.load, path, named, folder)
         };
-        let error = match loaded {
+        self.error = match loaded {
             Ok(config) => {
                 self.config = Arc::new(config);
                 None
@@ -215,7 +256,8 @@ impl State {
                 Some(error.to_string())
             }
         };
-        self.publish(ConfigUpdate { config: self.config.clone(), error });
+        self.publish(ConfigUpdate { config: self.config.clone(), error: self.error.clone() });
+        true
     }
 
     fn publish(&self, update: ConfigUpdate) {
@@ -224,15 +266,17 @@ impl State {
     }
 }
 
-/// Waits until nothing has changed for a moment; `false` when the watch is dropped meanwhile.
-fn wait_for_quiet(woken: &Receiver<Wake>) -> bool {
+/// Waits until nothing has changed for a moment; `None` when the watch is dropped meanwhile. Gives those who want to
+/// be told: nobody who asks waits for quiet.
+fn wait_for_quiet(woken: &Receiver<Wake>) -> Option<Vec<Sender<Reloaded>>> {
     let started = Instant::now();
     while started.elapsed() < RESTLESS {
         match woken.recv_timeout(QUIET) {
             Ok(Wake::Changed) => {}
-            Err(RecvTimeoutError::Timeout) => return true,
-            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Wake::Reload(answer)) => return Some(vec![answer]),
+            Err(RecvTimeoutError::Timeout) => break,
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
-    true
+    Some(Vec::new())
 }

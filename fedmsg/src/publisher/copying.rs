@@ -1,0 +1,338 @@
+//! Those who wait for copies of their messages on other machines: at levels `replicated(n)` and `stored(n)`.
+//!
+//! The writer goes on as soon as a message is where it has to be on this host; who published it waits here. What holders
+//! say is verified against the keys that are trusted at that moment.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[cfg(feature = "net")]
+pub(super) use self::counting::Copying;
+use super::Answer;
+use super::writer::Retry;
+use crate::delivered::Point;
+use crate::envelope::Wire;
+use crate::transport::Wake;
+
+/// What the writer hands to whoever follows the copies, and is told by it.
+pub(super) struct Handover {
+    said: Mutex<Said>,
+    /// Callers that wait, here and beyond.
+    waiting: AtomicUsize,
+    most: usize,
+    is_short: AtomicBool,
+    /// Wakes whoever follows the copies, where that is another thread.
+    waker: Option<Arc<dyn Wake>>,
+}
+
+#[derive(Default)]
+struct Said {
+    waits: Vec<Wait>,
+    beat: Option<Wire>,
+    is_closing: bool,
+    wants: Wants,
+}
+
+/// Somebody who waits for the copies of a message.
+pub(super) struct Wait {
+    pub(super) point: Point,
+    pub(super) msg_id: String,
+    pub(super) answer: Answer,
+    /// It was published before.
+    pub(super) is_again: bool,
+}
+
+/// What holders want of the writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    /// One lacks what is gone: it goes on only in a new epoch.
+    pub(super) epoch: bool,
+    /// One knows another message of a number: somebody else writes the stream, or it was set back.
+    pub(super) renewal: bool,
+}
+
+impl Handover {
+    /// At most so many wait.
+    pub(super) fn new(most: usize, waker: Option<Arc<dyn Wake>>) -> Handover {
+        let (said, is_short) = (Mutex::default(), AtomicBool::new(false));
+        Handover { said, waiting: AtomicUsize::new(0), most, is_short, waker }
+    }
+
+    /// These wait, each with whether its message was published before.
+    pub(super) fn wait(&self, all: impl Iterator<Item = (bool, Retry)>) {
+        let wait = |(is_again, Retry { epoch, i, msg_id, answer })| Wait {
+            point: Point { epoch, i },
+            msg_id,
+            answer,
+            is_again,
+        };
+        let all: Vec<Wait> = all.map(wait).collect();
+        if !all.is_empty() {
+            // Before anybody can answer them.
+            self.waiting.fetch_add(all.len(), Ordering::SeqCst);
+            self.lock().waits.extend(all);
+            self.wake();
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst) as u64
+    }
+
+    /// Whether more may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) < self.most
+    }
+
+    /// Whether messages are known to lack copies.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::SeqCst)
+    }
+
+    /// This is the newest heartbeat.
+    pub(super) fn beaten(&self, beat: Wire) {
+        self.lock().beat = Some(beat);
+        self.wake();
+    }
+
+    /// Nothing more is published.
+    pub(super) fn close(&self) {
+        self.lock().is_closing = true;
+        self.wake();
+    }
+
+    /// What holders have wanted since the last call.
+    pub(super) fn wants(&self) -> Wants {
+        std::mem::take(&mut self.lock().wants)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "net")]
+mod counting {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use super::super::{Answer, PublishError, Shared};
+    use super::{Handover, Wait, Wants};
+    use crate::config::OnUnreachable;
+    use crate::copies::{Copies, Due, Waiting};
+    use crate::delivered::Point;
+    use crate::delivery::Outcome;
+    use crate::envelope::{Epoch, Wire};
+    use crate::identity::Identity;
+    use crate::record::Level;
+    use crate::rejection::Rejection;
+    use crate::stored::Claim;
+
+    /// Counts copies, and answers those who wait for them.
+    pub(crate) struct Copying {
+        copies: Copies<(String, Answer)>,
+        shared: Arc<Shared>,
+        on_unreachable: OnUnreachable,
+        /// It was said that copies are missing.
+        is_told: bool,
+    }
+
+    impl Copying {
+        /// For the publisher of this level; nothing at levels that wait for nobody. The word of these holders counts.
+        pub(crate) fn new(
+            shared: &Arc<Shared>,
+            counting: Vec<Identity>,
+            on_unreachable: OnUnreachable,
+        ) -> Option<Copying> {
+            let (Level::Replicated(needed) | Level::Stored(needed)) = shared.level else {
+                return None;
+            };
+            let section = &shared.config().publisher;
+            let (wait_ms, most) = (section.copies_wait_ms, section.queue_messages);
+            let copies = Copies::new(Waiting { needed: needed.into(), wait_ms, most }, counting);
+            let shared = Arc::clone(shared);
+            Some(Copying { copies, shared, on_unreachable, is_told: false })
+        }
+
+        fn handover(&self) -> &Handover {
+            self.shared.copying.as_ref().expect("a publisher that counts copies has one")
+        }
+
+        /// Takes over those who wait since the last call; the newest heartbeat, if there is a new one, and whether
+        /// nothing more is published.
+        pub(crate) fn take(&mut self, now: u64) -> (Option<Wire>, bool) {
+            let mut said = self.handover().lock();
+            let (waits, beat) = (std::mem::take(&mut said.waits), said.beat.take());
+            let is_closing = said.is_closing;
+            drop(said);
+            for Wait { point, msg_id, answer, is_again } in waits {
+                self.copies.wait(point, (msg_id, answer), is_again, now);
+            }
+            (beat, is_closing)
+        }
+
+        /// What an answer of a relay means for those who wait. `end` is the end of the stream.
+        pub(crate) fn learn(&mut self, relay: &Identity, outcome: &Outcome, end: Option<Point>) {
+            match outcome {
+                Outcome::Taken { receipt: Some(claim), .. } => self.claimed(relay, claim),
+                Outcome::Taken { receipt: None, .. } => {
+                    self.failed(relay, "it takes messages without storing them");
+                }
+                Outcome::Refused(refusal) => {
+                    let to = Point { epoch: refusal.from.epoch, i: refusal.to };
+                    let why = format!("{}: {}", refusal.reason, refusal.text);
+                    self.copies.refused(relay, refusal.from..=to, &why);
+                    let is_fork = refusal.reason == Rejection::Fork.name();
+                    self.want(Wants { renewal: is_fork, epoch: false });
+                }
+                Outcome::Failed(why) => self.failed(relay, why),
+                Outcome::NeedsEpoch => {
+                    let why = "it lacks messages before it that are gone here";
+                    let first = Point { epoch: Epoch::new(uuid::Uuid::nil()), i: 0 };
+                    self.copies.refused(relay, first..=end.unwrap_or(first), why);
+                    self.want(Wants { epoch: true, renewal: false });
+                }
+                Outcome::Back | Outcome::Nothing => {}
+            }
+        }
+
+        fn claimed(&mut self, relay: &Identity, claim: &Claim) {
+            let config = self.shared.config();
+            match claim.verify(&config.trust.keys) {
+                Ok(signer) => {
+                    let counts = self.copies.stored(&signer, claim.epoch, &claim.numbers);
+                    if signer != *relay {
+                        let counts = if counts { "" } else { ", which is no holder that counts" };
+                        self.failed(relay, &format!("its receipt is that of {signer}{counts}"));
+                    }
+                }
+                Err(error) => self.failed(relay, &error.to_string()),
+            }
+        }
+
+        fn failed(&mut self, relay: &Identity, why: &str) {
+            if self.copies.failed(relay, why) {
+                let (stream, _) = self.shared.position();
+                tracing::warn!(%stream, %relay, why, "no copy there");
+            }
+        }
+
+        fn want(&self, wants: Wants) {
+            let mut said = self.handover().lock();
+            said.wants.epoch |= wants.epoch;
+            said.wants.renewal |= wants.renewal;
+        }
+
+        /// From where on a relay that has so much is asked for its receipts again.
+        pub(crate) fn to_prove(
+            &mut self,
+            relay: &Identity,
+            upto: Option<Point>,
+            now: u64,
+        ) -> Option<Point> {
+            self.copies.to_prove(relay, upto, now)
+        }
+
+        /// Answers those who need not wait, or may not wait any longer. The identifiers of messages that will never
+        /// have their copies.
+        pub(crate) fn answer(&mut self, now: u64) -> Vec<String> {
+            let due = self.copies.due(now);
+            self.tell(due)
+        }
+
+        /// Everybody who waits is told what was reached.
+        pub(crate) fn give_up(&mut self) {
+            self.take(0);
+            let due = self.copies.give_up();
+            self.tell(due);
+        }
+
+        fn tell(&mut self, due: Vec<Due<(String, Answer)>>) -> Vec<String> {
+            let had_room = self.handover().has_room();
+            let mut hopeless = Vec::new();
+            for due in due {
+                let is_over = due.missing.is_some() && !self.copies.lacks(due.point);
+                hopeless.extend(is_over.then(|| due.caller.0.clone()));
+                self.tell_one(due);
+            }
+            let is_short = self.copies.is_short();
+            self.handover().is_short.store(is_short, Ordering::SeqCst);
+            if !is_short && std::mem::take(&mut self.is_told) {
+                let (stream, _) = self.shared.position();
+                tracing::info!(%stream, "messages have their copies again");
+            }
+            if !had_room && self.handover().has_room() {
+                self.shared.waker.wake();
+            }
+            hopeless
+        }
+
+        fn tell_one(&mut self, due: Due<(String, Answer)>) {
+            let Due { point: Point { epoch, i }, caller: (msg_id, answer), holders, missing } = due;
+            let shared = &self.shared;
+            shared.copying.iter().for_each(|copying| {
+                copying.waiting.fetch_sub(1, Ordering::SeqCst);
+            });
+            let mut receipt = shared.receipt(epoch, i, msg_id, None);
+            let Some(missing) = missing else {
+                receipt.copies = holders;
+                return shared.answer(answer, Ok(receipt));
+            };
+            let (stream, is_kept) =
+                (receipt.stream.clone(), !matches!(shared.level, Level::Stored(_)));
+            let reached = holders.len();
+            shared.counts.short_of_copies.fetch_add(1, Ordering::Relaxed);
+            let (Level::Replicated(wanted) | Level::Stored(wanted)) = shared.level else { return };
+            let error = PublishError::NotCopied {
+                stream: stream.clone(),
+                epoch,
+                i,
+                wanted,
+                is_kept,
+                copies: holders.clone(),
+                missing,
+            };
+            if !std::mem::replace(&mut self.is_told, true) {
+                tracing::error!(%stream, %error, "a message has fewer copies than promised");
+            }
+            let result = match self.on_unreachable {
+                OnUnreachable::Local if is_kept => {
+                    let reached = u8::try_from(reached).unwrap_or(u8::MAX);
+                    let more = Level::Replicated(reached);
+                    receipt.level = if reached == 0 { Level::Local } else { more };
+                    receipt.copies = holders;
+                    Ok(receipt)
+                }
+                _ => Err(error),
+            };
+            shared.answer(answer, result);
+        }
+
+        /// When somebody is to be answered at the latest, in milliseconds.
+        pub(crate) fn next_at(&self) -> Option<u64> {
+            self.copies.next_at()
+        }
+
+        /// Whether somebody waits.
+        pub(crate) fn is_waited_for(&self) -> bool {
+            self.copies.callers() > 0
+        }
+
+        /// Whether a message lacks copies.
+        pub(crate) fn lacks(&self, point: Point) -> bool {
+            self.copies.lacks(point)
+        }
+
+        /// How many messages lack copies.
+        pub(crate) fn lacking(&self) -> usize {
+            self.copies.len()
+        }
+    }
+}
