@@ -6,17 +6,20 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::full_disk::Small;
 use crate::harness::{
-    Bus, PATIENCE, Program, atomically, free_port, not_run, succeeds, trace, until,
+    Bus, PATIENCE, Program, atomically, command, free_port, not_run, succeeds, trace, until,
 };
 use crate::publishing::publish;
 
 /// The time in which a sign of life is expected.
 const WATCHDOG: Duration = Duration::from_secs(4);
+/// Between two requests for the same.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon with its pages.
 struct Served {
@@ -26,8 +29,18 @@ struct Served {
 
 impl Served {
     fn start(bus: &Bus, name: &str, arguments: &[&str], manager: Option<&Manager>) -> Served {
+        Served::start_in(&bus.etc(), name, arguments, manager)
+    }
+
+    fn start_in(
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        manager: Option<&Manager>,
+    ) -> Served {
         let port = free_port();
-        let mut command = bus.program(name);
+        let mut command = command(name);
+        command.arg("--config-dir").arg(folder);
         command.args(["-v", "--status", &port.to_string()]).args(arguments);
         if let Some(manager) = manager {
             command.env("NOTIFY_SOCKET", &manager.path);
@@ -51,7 +64,27 @@ impl Served {
 
     /// Waits until a page answers so.
     fn says(&self, path: &str, code: u16, text: &str) -> String {
-        until(|| self.get(path).filter(|(is, body)| *is == code && body.contains(text))).1
+        let fits = |(is, body): &(u16, String)| *is == code && body.contains(text);
+        let what = format!("{path} with {code} and {text:?}");
+        self.until(&what, || self.get(path), fits).1
+    }
+
+    /// Asks again and again. Not as fast as it can: each connection takes a port away for a minute.
+    fn until<T: std::fmt::Debug>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> Option<T>,
+        fits: impl Fn(&T) -> bool,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = ask();
+            assert!(Instant::now() < deadline, "waited for {what}; the last answer: {answer:?}");
+            match answer.filter(&fits) {
+                Some(answer) => return answer,
+                None => std::thread::sleep(BETWEEN),
+            }
+        }
     }
 
     fn status(&self) -> Value {
@@ -66,6 +99,11 @@ impl Served {
         let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = value.unwrap_or_else(|| panic!("there is no {name} in\n{body}"));
         value.parse().expect("a number")
+    }
+
+    /// Waits until a metric is as much as that.
+    fn reaches(&self, name: &str, value: f64) {
+        self.until(name, || Some(self.metric(name)), |is| *is >= value);
     }
 
     fn hangup(&self) {
@@ -131,7 +169,7 @@ fn a_relay_shows_what_it_carries() {
         publish(&publisher, "a.n", n);
     }
     assert!(publisher.flush(PATIENCE), "the relay has everything");
-    until(|| (relay.metric("fedmsg_relay_carried_total") == 20.0).then_some(()));
+    relay.reaches("fedmsg_relay_carried_total", 20.0);
     assert!(relay.metric("fedmsg_log_records_total") >= 20.0);
     assert!(relay.metric("fedmsg_log_bytes") > 0.0);
     let status = relay.status();
@@ -252,15 +290,43 @@ fn a_relay_whose_disk_hangs_gives_no_sign_of_life_and_says_why() {
     assert_eq!(relay.status()["live"], false, "everything is answered all the same");
     // Whatever was told before it hung is taken out, and then a whole time of the watchdog goes by.
     manager.drain();
-    let age = || relay.metric("fedmsg_progress_age_seconds{part=\"writer\"}");
-    let late = age() + WATCHDOG.as_secs_f64();
-    until(|| (age() > late).then_some(()));
+    let age = "fedmsg_progress_age_seconds{part=\"writer\"}";
+    relay.reaches(age, relay.metric(age) + WATCHDOG.as_secs_f64());
     let told = manager.drain();
     assert!(!told.iter().any(|message| message.contains("WATCHDOG=1")), "{told:?}");
     disk.heals();
     relay.says("/ready", 200, "ready");
     manager.until("WATCHDOG=1");
     assert!(publisher.flush(PATIENCE), "it goes on");
+}
+
+#[test]
+fn a_relay_whose_disk_is_full_lives_and_is_not_ready_until_there_is_room() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("log.one");
+    let Some(small) = Small::mount(bus.path("small")) else { return };
+    let other = bus.copy("other");
+    let state = format!("[bus]\nstate_dir = {:?}\n", bus.path("small"));
+    fs::write(other.join("15-state.toml"), state).expect("written");
+    let relay = Served::start_in(&other, "fedmsg-relay", &[], None);
+    relay.says("/ready", 200, "ready");
+    let filling = small.point.join("filling");
+    let mut file = fs::File::create(&filling).expect("made");
+    while file.write_all(&[0; 4_096]).is_ok() {}
+    drop(file);
+    let mut command = bus.program("fedmsg");
+    command.env("FEDMSG_IDENTITY", "log.one");
+    command.args(["publish", "log.n", "--wait", "stored", "--timeout", "2s"]);
+    let mut command = Program::start(command);
+    command.tell(&"x".repeat(600_000));
+    assert_eq!(command.end().0, 75, "the relay takes nothing");
+    relay.says("/ready", 503, "the disk takes nothing");
+    relay.says("/live", 200, "live");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 1.0);
+    fs::remove_file(&filling).expect("removed");
+    // Nobody puts anything: it finds out by itself.
+    relay.says("/ready", 200, "ready");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 0.0);
 }
 
 #[test]
@@ -275,10 +341,11 @@ fn a_tail_is_ready_when_its_streams_are_live() {
     publish(&publisher, "app.n", 1);
     tail.program.json();
     tail.says("/ready", 200, "ready");
-    until(|| (tail.metric("fedmsg_tail_messages_total") == 1.0).then_some(()));
+    tail.reaches("fedmsg_tail_messages_total", 1.0);
     assert_eq!(tail.metric("fedmsg_subscriber_lost_total"), 0.0);
     publisher.close();
-    tail.says("/status", 200, "endpoints are down: app.one");
+    // Meanwhile the service manager reads nothing, and nobody waits for it.
+    tail.says("/status", 200, "endpoints that are not heard: app.one");
     tail.hangup();
     manager.until("RELOADING=1");
     assert_eq!(manager.next().lines().next(), Some("READY=1"));
@@ -345,6 +412,7 @@ mod documents {
 
     use fedmsg::durable::DurableMetrics;
     use fedmsg::journal::JournalMetrics;
+    use fedmsg::outbox_table::OutboxTableMetrics;
     use fedmsg::publisher::PublisherMetrics;
     use fedmsg::subscriber::SubscriberMetrics;
     use fedmsg_tool::metrics::Metrics;
@@ -390,6 +458,7 @@ mod documents {
         durable.reader = Some(SubscriberMetrics::default());
         metrics.add(&publisher);
         metrics.add(&durable);
+        metrics.add(&OutboxTableMetrics::default());
         rows.extend(served(&metrics.render()));
         rows
     }

@@ -131,7 +131,7 @@ struct Carried {
     /// Nothing of it has been stored yet where there is none.
     head: Option<Head>,
     /// For new readers, where this relay publishes the stream.
-    genesis: Option<Wire>,
+    genesis: Option<(Epoch, Wire)>,
     /// The same.
     beat: Option<Wire>,
     /// Which heartbeat is the newest one: its epoch, its number, and when it was signed.
@@ -168,7 +168,9 @@ impl RelayCore {
     /// start is.
     pub fn remember(&mut self, stream: StreamName, head: Head, said: [Option<Wire>; 2], now: u64) {
         if self.streams.len() < STREAMS_MAX && !self.carries.is_empty() {
-            let ([genesis, beat], head) = (said, Some(head));
+            let [genesis, beat] = said;
+            let genesis = genesis.map(|genesis| (head.epoch, genesis));
+            let head = Some(head);
             self.streams.insert(stream, Carried { head, genesis, beat, newest: None, seen: now });
         }
     }
@@ -206,7 +208,7 @@ impl RelayCore {
         for ((stream, ..), stored) in self.batch.drain() {
             self.counts.unstored += u64::from(!stored.is_gone);
             if let Some(carried) = self.streams.get_mut(&stream) {
-                carried.head = kept.head(&stream);
+                carried.back_to(kept.head(&stream));
             }
         }
     }
@@ -216,7 +218,10 @@ impl RelayCore {
     pub fn announcements(&self, now: u64, within: u64) -> impl Iterator<Item = &Wire> {
         let lively = move |stream: &&Carried| now.saturating_sub(stream.seen) <= within;
         let streams = self.streams.values().filter(lively);
-        streams.flat_map(|stream| stream.beat.iter().chain(&stream.genesis))
+        streams.flat_map(|stream| {
+            let genesis = stream.genesis.iter().map(|(_, wire)| wire);
+            stream.beat.iter().chain(genesis)
+        })
     }
 
     /// How many streams it knows the position of.
@@ -282,7 +287,7 @@ impl RelayCore {
         let carried = self.carried(verified.stream(), now, kept);
         carried.moved(place);
         if is_announced {
-            carried.genesis = Some(verified.wire().clone());
+            carried.genesis = Some((place.epoch, verified.wire().clone()));
         }
     }
 
@@ -461,6 +466,17 @@ fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
 }
 
 impl Carried {
+    /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
+    /// nobody has was there.
+    fn back_to(&mut self, head: Option<Head>) {
+        self.head = head;
+        let is_here = |place| head.is_some_and(|head| place <= (head.epoch, head.last));
+        if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
+            (self.beat, self.newest) = (None, None);
+        }
+        self.genesis = self.genesis.take().filter(|(epoch, _)| is_here((*epoch, 0)));
+    }
+
     /// A record was taken; one before the last, which was missing, moves nothing.
     fn moved(&mut self, place: Place) {
         let is_next = self.head.is_none_or(|head| {
