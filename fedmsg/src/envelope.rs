@@ -37,6 +37,12 @@ impl Wire {
         self.topic.len() + self.envelope.len()
     }
 
+    /// A copy that holds its own bytes alone, and not the whole buffer that they came in: for what is kept for long.
+    pub fn compact(&self) -> Wire {
+        let copy = Bytes::copy_from_slice;
+        Wire { topic: copy(&self.topic), envelope: copy(&self.envelope) }
+    }
+
     /// Whether both frames are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
