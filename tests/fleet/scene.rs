@@ -278,7 +278,9 @@ impl Fleet {
             let mut workers = fleet.workers.iter().filter(|worker| worker.identity == identity);
             let mut readers = fleet.readers.iter();
             workers.all(Worker::is_idle)
-                && readers.all(|reader| reader.unsettled(&fleet.ledger, identity) == 0)
+                && readers.all(|reader| {
+                    reader.is_settled(&fleet.ledger, identity, &fleet.hosts[reader.host])
+                })
         });
         self.are_readers_spared = were_spared;
     }

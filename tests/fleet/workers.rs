@@ -1,6 +1,6 @@
 //! Processes that publish, and what they were asked for and have acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fedmsg::StreamName;
 use fedmsg::consumer::Position;
@@ -19,6 +19,8 @@ pub struct Ledger {
     pub all: Acknowledged,
     /// What was asked for: how many of each tag.
     asked: BTreeMap<String, u64>,
+    /// What was refused to whoever published it.
+    refused: BTreeSet<(String, u64)>,
     /// The last position of streams whose machine was then set back behind it.
     ended: BTreeMap<StreamName, (Epoch, u64)>,
     /// What has a receipt for a position that was taken, from the second life of a machine.
@@ -33,9 +35,14 @@ impl Ledger {
         tag
     }
 
-    /// Whether somebody was asked to publish this.
-    pub fn has_asked(&self, tag: &str, n: u64) -> bool {
-        self.asked.get(tag).is_some_and(|count| (1..=*count).contains(&n))
+    /// Whether somebody was asked to publish this, and was not refused.
+    pub fn may_be(&self, tag: &str, n: u64) -> bool {
+        let is_asked = self.asked.get(tag).is_some_and(|count| (1..=*count).contains(&n));
+        is_asked && !self.refused.contains(&(tag.into(), n))
+    }
+
+    fn refuse(&mut self, tag: &str, n: u64) {
+        self.refused.insert((tag.into(), n));
     }
 
     fn acknowledge(&mut self, place: Position, tag: &str, n: u64) {
@@ -160,17 +167,27 @@ impl Worker {
                     continue;
                 }
                 ["sent", stream, epoch, i, _] => place(stream, epoch, i),
+                // Its process has not read the rule that has come.
+                ["failed", ..] if line.contains("no [[publish]] rule allows it") => {
+                    self.answered(|tag, n| ledger.refuse(tag, n));
+                    continue;
+                }
                 ["failed", ..] => panic!("{}: {line}", self.identity),
                 _ => continue,
             };
             // The last line may be cut off by a kill.
             let Some(place) = place else { continue };
-            let Some((tag, count, next)) = self.asked.front_mut() else { panic!("{line}") };
-            ledger.acknowledge(place, tag, *next);
-            *next += 1;
-            if *next > *count {
-                self.asked.pop_front();
-            }
+            self.answered(|tag, n| ledger.acknowledge(place, tag, n));
+        }
+    }
+
+    /// The answer to the oldest message that has none.
+    fn answered(&mut self, what: impl FnOnce(&str, u64)) {
+        let (tag, count, next) = self.asked.front_mut().expect("somebody has asked");
+        what(tag, *next);
+        *next += 1;
+        if *next > *count {
+            self.asked.pop_front();
         }
     }
 }

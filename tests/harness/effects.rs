@@ -116,11 +116,6 @@ impl Effects {
         }
     }
 
-    /// Whether a message was handled in its place, and that is in the store.
-    pub fn is_settled(&self, place: &Position) -> bool {
-        self.all.get(place).is_some_and(|done| done.settled == Some(Answer::Handled))
-    }
-
     /// Reads on, up to the last whole line; what may not be, in words.
     pub fn read(&mut self) -> Result<(), String> {
         let mut text = String::new();
