@@ -25,9 +25,11 @@ use workers::Worker;
 /// Messages of each process of the machine that is set back, which the snapshot does not have. It has to publish less
 /// until somebody tells it.
 const AFTER_SNAPSHOT: u64 = 300;
-/// The machine that joins, and the one that hears of it last.
+/// The machine that joins.
 const NEW: (&str, &str) = ("new.app6", "app6");
+/// The machine that hears of everything last, one of consumers; and how many others are late in the morning.
 const LAST: &str = "read3";
+const LATE: usize = 3;
 
 /// What happens on a day, in an order by chance.
 const STEPS: [fn(&mut Fleet, &mut Rounds); 7] = [
@@ -40,7 +42,8 @@ const STEPS: [fn(&mut Fleet, &mut Rounds); 7] = [
     a_relay_is_lost,
 ];
 
-/// What comes late to some: the endpoint entry of a service, the key of another one, a rule for a third.
+/// What comes late to some: the endpoint entry of a service, the key of another one, a rule for a third. Some machines
+/// have none of it when these are long at work.
 fn configuration_is_rolled(fleet: &mut Fleet, rounds: &mut Rounds) {
     let entry = fleet.hosts["app5"].entry(LATE_ENTRY, 2, "");
     let key = fleet.new_key(LATE_KEY, "app2");
@@ -49,7 +52,15 @@ fn configuration_is_rolled(fleet: &mut Fleet, rounds: &mut Rounds) {
     let changes = [entry, key, rule];
     changes.iter().for_each(|change| change.apply(&fleet.bus.etc()));
     let machines = fleet.machines(rounds);
-    fleet.roll(&changes, &machines, rounds);
+    let others = machines.iter().filter(|name| !["app2", "app4", "app5", LAST].contains(name));
+    let late: Vec<&str> = others.take(LATE).copied().chain([LAST]).collect();
+    let early: Vec<&str> = machines.into_iter().filter(|name| !late.contains(name)).collect();
+    fleet.roll(&changes, &early, rounds);
+    fleet.until("those who were late are at work", rounds, |fleet| {
+        let late = [(LATE_ENTRY, "n"), (LATE_KEY, "n"), (LATE_RULE, "m")];
+        late.into_iter().all(|(identity, object)| fleet.ledger.has(identity, object))
+    });
+    fleet.roll(&changes, &late, rounds);
 }
 
 /// The service goes on with its new key when its own machine knows it, which others learn before or after that. The old

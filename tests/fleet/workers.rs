@@ -28,9 +28,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes a batch; its tag.
-    fn ask(&mut self, count: u64) -> String {
-        let tag = format!("b{}", self.asked.len());
+    /// Notes a batch about this object; its tag.
+    fn ask(&mut self, object: &str, count: u64) -> String {
+        let tag = format!("{object}{}", self.asked.len());
         self.asked.insert(tag.clone(), count);
         tag
     }
@@ -39,6 +39,14 @@ impl Ledger {
     pub fn may_be(&self, tag: &str, n: u64) -> bool {
         let is_asked = self.asked.get(tag).is_some_and(|count| (1..=*count).contains(&n));
         is_asked && !self.refused.contains(&(tag.into(), n))
+    }
+
+    /// Whether there is something of this identity about this object.
+    pub fn has(&self, identity: &str, object: &str) -> bool {
+        let is_it = |(place, (tag, _)): (&Position, &(String, u64))| {
+            place.stream.identity().as_str() == identity && tag.starts_with(object)
+        };
+        self.all.iter().any(is_it)
     }
 
     fn refuse(&mut self, tag: &str, n: u64) {
@@ -115,7 +123,7 @@ impl Worker {
     pub fn ask(&mut self, object: &str, count: u64, ledger: &mut Ledger) {
         let Some(program) = &mut self.program else { return };
         let (service, _) = self.identity.split_once('.').expect("an identity");
-        let tag = ledger.ask(count);
+        let tag = ledger.ask(object, count);
         program.tell(&format!("each {count} {service}.{object} {tag} {BYTES}"));
         self.asked.push_back((tag, count, 1));
     }
