@@ -190,6 +190,23 @@ fn nothing_that_the_disk_did_not_take_counts() {
 }
 
 #[test]
+fn what_was_said_of_what_the_disk_did_not_take_is_not_announced() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
+    let (mut producer, genesis) = new_producer();
+    let announced = |relay: &RelayCore| relay.announcements(0, 1).count();
+    let beat = |producer: &mut Producer| producer.sealer.heartbeat(State::Open, "", now());
+    relay.put(&wires(&[genesis.clone(), beat(&mut producer)]), 0, &disk.log);
+    relay.not_stored(&disk.log);
+    assert_eq!(announced(&relay), 0, "a reader would look for a stream that nobody has");
+    put(&mut relay, &mut disk, &[genesis, beat(&mut producer)]);
+    assert_eq!(announced(&relay), 2);
+    let messages = [producer.seal(TOPIC, 2), vec![beat(&mut producer)]].concat();
+    relay.put(&wires(&messages), 0, &disk.log);
+    relay.not_stored(&disk.log);
+    assert_eq!(announced(&relay), 1, "the genesis record is on the disk, two messages are not");
+}
+
+#[test]
 fn a_heartbeat_is_no_base_and_no_receipt_is_given_for_what_is_not_here() {
     let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, _) = new_producer();
