@@ -257,6 +257,8 @@ impl Total {
             format!(", the first of them for {}, in {stream}", age(now.millis_since(*since)))
         });
         let text = match self.messages {
+            // What is not known may be something.
+            0 if !self.unknown.is_empty() => return,
             0 => format!("it has everything; {}", self.state),
             messages => format!(
                 "{} behind in {}{}; {}",

@@ -6,6 +6,7 @@ use fedmsg::Identity;
 
 use super::finding::{Check, Grade, Report};
 use super::subject::host_of;
+use crate::config::counted;
 use crate::streams::{Life, View};
 
 /// An identity as far as it can be reached.
@@ -18,8 +19,14 @@ struct Reached {
     is_asked: bool,
 }
 
-/// Says who cannot be reached: hosts of which nobody answers, and services of others.
+/// Says who cannot be reached: hosts of which nobody answers, and services of others; and what there was no time for.
 pub(super) fn check(view: &View, check: Check, report: &mut Report) {
+    if let Some(stream) = view.unasked.first() {
+        let streams = counted(view.unasked.len(), "stream");
+        let text = format!("not everybody answered in time about {streams}, such as {stream}");
+        let finding = report.add(check, Grade::Unknown, "holders", text);
+        finding.todo("give it more time with --timeout");
+    }
     let mut hosts = BTreeMap::<String, BTreeMap<Identity, Reached>>::new();
     for entry in view.config.endpoints.values() {
         let identity = &entry.identity;

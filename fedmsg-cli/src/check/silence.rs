@@ -190,15 +190,20 @@ impl Group<'_> {
         }
         let Some((since, has_spoken)) = self.since() else {
             let text = format!(
-                "when it spoke last is not known: nobody keeps what it says; {}",
+                "when it spoke last is not known: {}; {}",
+                self.why_unknown(),
                 self.state(life, view)
             );
-            let todo = "give it level `local` and a `replay` address";
+            let todo = "a service with level `local` and a `replay` address can be asked; otherwise more time with --timeout may help";
             return add(report, Grade::Unknown, text, todo);
         };
         let silent = view.now.millis_since(since);
         let passed = |bound: Duration| i128::from(silent) > bound.as_millis() as i128;
-        let grade = grade(passed(options.warn), passed(options.crit));
+        let mut grade = grade(passed(options.warn), passed(options.crit));
+        // One that is up may have said something since then that nobody keeps.
+        if grade > Grade::Ok && self.has_secrets(view.now) {
+            grade = Grade::Unknown;
+        }
         let what = match (has_spoken, grade) {
             (true, Grade::Ok) => format!("its last message is {} old", age(silent)),
             (true, _) => format!("no messages since {since} ({} ago)", age(silent)),
@@ -223,6 +228,24 @@ impl Group<'_> {
         // The name of an epoch says when it began.
         let began = self.streams.iter().filter_map(|(_, seen)| began(seen.end()?.0.uuid()));
         Some((began.max()?, false))
+    }
+
+    /// Whether a process of it is up, and nobody could say when that one spoke last.
+    fn has_secrets(&self, now: Timestamp) -> bool {
+        let mut streams = self.streams.iter();
+        streams.any(|(stream, seen)| {
+            let has_spoken = seen.end().is_some_and(|(_, last)| last > 0);
+            let is_up = seen.life(stream.identity(), now) == Life::Up;
+            has_spoken && seen.last.is_none() && is_up
+        })
+    }
+
+    /// Why nobody could say when it spoke last.
+    fn why_unknown(&self) -> &'static str {
+        match self.streams.iter().any(|(_, seen)| seen.last_place().is_some()) {
+            true => "who keeps its last message did not give it in time, or one that is good",
+            false => "nobody who answers keeps what it says",
+        }
     }
 
     /// That of the group: one that is up is enough.
@@ -414,5 +437,12 @@ mod tests {
             [("app.one/0".into(), warning), ("app.one/1".into(), ok)]
         );
         assert_eq!(of(By::Identity, &["web"]), [("web".into(), Grade::Unknown)]);
+        let mut secret = two();
+        let stream = StreamName::parse("app.two/1").expect("a stream");
+        let mut one = seen("app.two/1", Some(1), 1_000);
+        one.last = None;
+        secret.streams.insert(stream, one);
+        let all = found(&Options::default(), &secret);
+        assert_eq!((all[1].0, all[1].1.as_str()), (Grade::Unknown, "app.two"), "{all:?}");
     }
 }

@@ -68,17 +68,15 @@ pub(crate) fn gather(
     subscriber: Option<&Subscriber>,
     is_stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<View, GatherError> {
-    let mut asked = None;
-    let heard = std::thread::scope(|scope| {
+    let (heard, asked) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| Gathering::new(config, plan, is_stopped).run());
         let heard = match (subscriber, &plan.listening) {
             (Some(subscriber), Some(listening)) => listen(subscriber, listening.clone()),
             _ => AllHeard::new(),
         };
-        asked = asking.join().ok();
-        heard
+        let asked = asking.join();
+        (heard, asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let Some(asked) = asked else { unreachable!("a thread that panics has said so") };
     let mut view = asked?;
     for (stream, heard) in heard {
         if plan.only.as_ref().is_none_or(|only| *only == stream) {
