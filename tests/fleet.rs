@@ -4,6 +4,7 @@
 //! processes are killed with -9, while messages flow all the time. `FEDMSG_FLEET=20 cargo test -p fedmsg-tests fleet` has
 //! so many such days.
 
+mod figures;
 mod hosts;
 mod readers;
 mod scene;
@@ -16,6 +17,7 @@ use fedmsg::timestamp::Timestamp;
 use fedmsg::{Identity, config};
 
 use crate::harness::{Program, Rounds};
+use figures::Figures;
 use hosts::{Change, Host};
 use scene::{
     Fleet, LATE_ENTRY, LATE_KEY, LATE_RULE, RELAYS, RULE, SET_BACK, relays, rule, shuffle,
@@ -213,8 +215,9 @@ fn a_relay_is_lost(fleet: &mut Fleet, rounds: &mut Rounds) {
     fleet.roll(&[gone], &machines, rounds);
 }
 
-fn day(rounds: &mut Rounds) -> String {
-    let mut fleet = Fleet::new();
+/// One day; what it and those before came to.
+fn day(before: Figures, rounds: &mut Rounds) -> Figures {
+    let mut fleet = Fleet::new(before);
     let mut steps = STEPS;
     shuffle(&mut steps, rounds);
     configuration_is_rolled(&mut fleet, rounds);
@@ -233,6 +236,7 @@ fn day(rounds: &mut Rounds) -> String {
 #[test]
 fn after_a_day_of_a_fleet_every_consumer_has_done_everything() {
     let mut rounds = Rounds::new("days of a fleet", "FEDMSG_FLEET", 1);
-    let figures: Vec<String> = (0..rounds.count).map(|_| day(&mut rounds)).collect();
-    rounds.end(&figures.join("; "));
+    let days = 0..rounds.count;
+    let figures = days.fold(Figures::default(), |before, _| day(before, &mut rounds));
+    rounds.end(&figures.to_string());
 }
