@@ -45,7 +45,8 @@ const STEPS: [fn(&mut Fleet, &mut Rounds); 7] = [
 ];
 
 /// What comes late to some: the endpoint entry of a service, the key of another one, a rule for a third. Some machines
-/// have none of it when these are long at work.
+/// have none of it when these are long at work. The archive is the last: who knows the archive and not the service has
+/// nobody else to ask, and takes what the archive has not fetched yet for lost.
 fn configuration_is_rolled(fleet: &mut Fleet, rounds: &mut Rounds) {
     let entry = fleet.hosts["app5"].entry(LATE_ENTRY, 2, "");
     let key = fleet.new_key(LATE_KEY, "app2");
@@ -54,15 +55,18 @@ fn configuration_is_rolled(fleet: &mut Fleet, rounds: &mut Rounds) {
     let changes = [entry, key, rule];
     changes.iter().for_each(|change| change.apply(&fleet.bus.etc()));
     let machines = fleet.machines(rounds);
-    let others = machines.iter().filter(|name| !["app2", "app4", "app5", LAST].contains(name));
+    let others =
+        machines.iter().filter(|name| !["app2", "app4", "app5", LAST, "archive1"].contains(name));
     let late: Vec<&str> = others.take(LATE).copied().chain([LAST]).collect();
-    let early: Vec<&str> = machines.into_iter().filter(|name| !late.contains(name)).collect();
+    let early = machines.iter().filter(|name| !late.contains(name) && **name != "archive1");
+    let early: Vec<&str> = early.copied().collect();
     fleet.roll(&changes, &early, rounds);
     fleet.until("those who were late are at work", rounds, |fleet| {
         let late = [(LATE_ENTRY, "n"), (LATE_KEY, "n"), (LATE_RULE, "m")];
         late.into_iter().all(|(identity, object)| fleet.ledger.has(identity, object))
     });
     fleet.roll(&changes, &late, rounds);
+    fleet.roll(&changes, &["archive1"], rounds);
 }
 
 /// The service goes on with its new key when its own machine knows it, which others learn before or after that. The old
@@ -106,14 +110,12 @@ fn a_machine_joins(fleet: &mut Fleet, rounds: &mut Rounds) {
     let entry = host.entry(identity, 1, "");
     let machines = fleet.machines(rounds);
     fleet.hosts.insert(name, host);
-    let changes = [entry, fleet.new_key(identity, name)];
-    for change in &changes {
-        change.apply(&fleet.bus.etc());
-        change.apply(&fleet.hosts[name].etc());
-    }
+    let both = entry.and(fleet.new_key(identity, name));
+    both.apply(&fleet.bus.etc());
+    both.apply(&fleet.hosts[name].etc());
     fleet.workers.push(Worker::of(identity, name));
     let machines: Vec<&str> = machines.into_iter().filter(|name| *name != LAST).collect();
-    fleet.roll(&changes, &machines, rounds);
+    fleet.roll(&[both], &machines, rounds);
 }
 
 /// The last machine hears of the one that has joined.
@@ -124,7 +126,8 @@ fn everybody_knows_everybody(fleet: &mut Fleet, rounds: &mut Rounds) {
         let text = fs::read_to_string(fleet.bus.etc().join(&file)).expect("it was decided");
         Change::file(&file, text)
     });
-    fleet.roll(&changes, &[LAST], rounds);
+    let [entry, key] = changes;
+    fleet.roll(&[entry.and(key)], &[LAST], rounds);
 }
 
 /// Its service has four addresses, and four processes have them: it goes through relays.
