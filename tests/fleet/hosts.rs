@@ -18,6 +18,12 @@ impl Change {
         Change(vec![(name.into(), Some(text.into()))])
     }
 
+    /// And then the files of another change.
+    pub fn and(mut self, other: Change) -> Change {
+        self.0.extend(other.0);
+        self
+    }
+
     /// And then another one is taken away.
     pub fn without(mut self, name: &str) -> Change {
         self.0.push((name.into(), None));

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::figures::Figures;
 use super::hosts::{Change, Host};
 use super::readers::Reader;
 use super::workers::{Ledger, Worker};
-use crate::harness::effects::Allowed;
+use crate::harness::effects::{Allowed, Effects};
 use crate::harness::{Bus, PATIENCE, Program, Rounds, atomically};
 
 /// So many messages at most are asked of a publisher at once.
@@ -54,16 +55,6 @@ const READERS: [(&str, &str); 6] = [
 ];
 pub const RULE: &str = "policy.d/20-m.toml";
 
-/// What is killed and changed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    workers: u64,
-    readers: u64,
-    keepers: u64,
-    pub lives: u64,
-    changes: u64,
-}
-
 /// A relay or an archive.
 pub struct Keeper {
     pub identity: &'static str,
@@ -85,11 +76,14 @@ pub struct Fleet {
     /// Whether consumers, and publishers, are not killed now.
     pub are_readers_spared: bool,
     pub are_workers_spared: bool,
-    pub figures: Figures,
+    figures: Figures,
+    /// What the days before came to.
+    before: Figures,
 }
 
 impl Fleet {
-    pub fn new() -> Fleet {
+    /// The fleet of another day.
+    pub fn new(before: Figures) -> Fleet {
         let bus = Bus::new(&[]);
         settings(&bus.etc());
         let mut hosts = BTreeMap::new();
@@ -116,6 +110,7 @@ impl Fleet {
             are_readers_spared: false,
             are_workers_spared: false,
             figures: Figures::default(),
+            before,
         };
         fleet.keepers();
         fleet.services();
@@ -201,7 +196,7 @@ impl Fleet {
         for reader in &mut self.readers {
             reader.read();
         }
-        rounds.progress(0, &self.figures());
+        rounds.progress(self.before.days, &self.figures().to_string());
     }
 
     /// Whoever may run and does not is started, if chance will.
@@ -333,24 +328,23 @@ impl Fleet {
         }
     }
 
-    pub fn figures(&self) -> String {
-        let Figures { workers, readers, keepers, lives, changes } = self.figures;
-        let sum = |number: fn(&Reader) -> u64| self.readers.iter().map(number).sum::<u64>();
-        let done: usize = self.readers.iter().map(|reader| reader.effects.all.len()).sum();
-        format!(
-            "{} machines, {changes} changes on them; {} kills ({workers} of publishers, {readers} of consumers, \
-             {keepers} of relays and the archive); {} acknowledged by {lives} processes; {done} done by {} consumers in \
-             {} lives, {} doubles, {} late; {} acknowledged at positions that were taken, {} forks said",
-            self.hosts.len(),
-            workers + readers + keepers,
-            self.ledger.all.len(),
-            self.readers.len(),
-            sum(|reader| reader.effects.lives),
-            sum(|reader| reader.effects.doubles),
-            sum(|reader| reader.effects.lates),
-            self.ledger.taken,
-            sum(|reader| reader.effects.forks),
-        )
+    /// What this day and those before came to.
+    pub fn figures(&self) -> Figures {
+        let sum = |number: fn(&Effects) -> u64| {
+            self.readers.iter().map(|reader| number(&reader.effects)).sum::<u64>()
+        };
+        let today = Figures {
+            days: 1,
+            acknowledged: self.ledger.all.len() as u64,
+            taken: self.ledger.taken,
+            done: sum(|effects| effects.all.len() as u64),
+            reader_lives: sum(|effects| effects.lives),
+            doubles: sum(|effects| effects.doubles),
+            lates: sum(|effects| effects.lates),
+            forks: sum(|effects| effects.forks),
+            ..self.figures
+        };
+        self.before + today
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Ledger {
     pub all: Acknowledged,
     /// What was asked for: how many of each tag.
     asked: BTreeMap<String, u64>,
-    /// What was refused to whoever published it.
-    refused: BTreeSet<(String, u64)>,
+    /// What nobody may be given: it was refused to whoever published it, or its position was taken.
+    void: BTreeSet<(String, u64)>,
     /// The last position of streams whose machine was then set back behind it.
     ended: BTreeMap<StreamName, (Epoch, u64)>,
     /// What has a receipt for a position that was taken, from the second life of a machine.
@@ -35,10 +35,10 @@ impl Ledger {
         tag
     }
 
-    /// Whether somebody was asked to publish this, and was not refused.
+    /// Whether somebody was asked to publish this, and it may be handed out.
     pub fn may_be(&self, tag: &str, n: u64) -> bool {
         let is_asked = self.asked.get(tag).is_some_and(|count| (1..=*count).contains(&n));
-        is_asked && !self.refused.contains(&(tag.into(), n))
+        is_asked && !self.void.contains(&(tag.into(), n))
     }
 
     /// Whether there is something of this identity about this object.
@@ -50,16 +50,17 @@ impl Ledger {
     }
 
     fn refuse(&mut self, tag: &str, n: u64) {
-        self.refused.insert((tag.into(), n));
+        self.void.insert((tag.into(), n));
     }
 
     fn acknowledge(&mut self, place: Position, tag: &str, n: u64) {
         if let Some((epoch, last)) = self.ended.get(&place.stream)
             && *epoch == place.epoch
         {
-            // Readers have another message there. What they could not have is said nowhere to be so.
+            // Readers have another message there. Of positions behind that nothing of the kind is said.
             assert!(place.i <= *last, "{place:?} is behind {last}, and nobody was told in time");
             self.taken += 1;
+            self.void.insert((tag.into(), n));
             return;
         }
         let before = self.all.insert(place.clone(), (tag.into(), n));
