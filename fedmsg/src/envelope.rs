@@ -339,10 +339,8 @@ impl<'a> Envelope<'a> {
 
 /// Whether there is a control character. All bytes are looked at, which goes many at a time.
 fn has_control(text: &str) -> bool {
-    let chunks = text.as_bytes().chunks(64);
-    chunks
-        .map(|chunk| chunk.iter().fold(false, |found, byte| found | (*byte < b' ')))
-        .any(|found| found)
+    let mut chunks = text.as_bytes().chunks(64);
+    chunks.any(|chunk| chunk.iter().fold(false, |found, byte| found | (*byte < b' ')))
 }
 
 struct Members<'f> {
