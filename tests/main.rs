@@ -16,6 +16,7 @@ mod copies;
 mod crash;
 mod daemons;
 mod everybody;
+mod fleet;
 mod full_disk;
 mod harness;
 mod herd;

@@ -37,6 +37,12 @@ impl Wire {
         self.topic.len() + self.envelope.len()
     }
 
+    /// A copy that holds its own bytes alone, and not the whole buffer that they came in: for what is kept for long.
+    pub fn compact(&self) -> Wire {
+        let copy = Bytes::copy_from_slice;
+        Wire { topic: copy(&self.topic), envelope: copy(&self.envelope) }
+    }
+
     /// Whether both frames are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -333,10 +339,8 @@ impl<'a> Envelope<'a> {
 
 /// Whether there is a control character. All bytes are looked at, which goes many at a time.
 fn has_control(text: &str) -> bool {
-    let chunks = text.as_bytes().chunks(64);
-    chunks
-        .map(|chunk| chunk.iter().fold(false, |found, byte| found | (*byte < b' ')))
-        .any(|found| found)
+    let mut chunks = text.as_bytes().chunks(64);
+    chunks.any(|chunk| chunk.iter().fold(false, |found, byte| found | (*byte < b' ')))
 }
 
 struct Members<'f> {
