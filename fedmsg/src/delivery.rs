@@ -10,6 +10,7 @@ use crate::frames::{Ask, Reply, Request, RequestId, Span, Spot, Word};
 use crate::identity::Identity;
 use crate::journal::{JournalError, Range};
 use crate::limits::{PUT_BYTES_MAX, PUT_MESSAGES_MAX};
+use crate::planted::bug;
 
 /// An answer that takes longer is not waited for: the records are sent again.
 pub(crate) const ANSWER_MS_MAX: u64 = 2_000;
@@ -191,6 +192,10 @@ impl Delivery {
         }
         self.requests += 1;
         let Some(id) = RequestId::new(&self.requests.to_be_bytes()) else { return Ok(None) };
+        if let Some(last) = last.filter(|_| bug("delivered-when-asked")) {
+            let relay = self.relays[at].identity.clone();
+            self.delivered.pass(&relay, last);
+        }
         let asked = Asked { id: id.clone(), at: now, epoch, numbers, beat, answered: 0 };
         self.relays[at].asked = Some(asked);
         Ok(Some(Request { id, ask: Ask::Put { messages } }))
@@ -358,6 +363,10 @@ impl Delivery {
             // It wants what it was sent. To send that again at once would go on for ever.
             relay.failed(now, chance);
             return Outcome::Failed(format!("it wants {wanted}, which it was sent"));
+        }
+        if bug("outbox-drops-on-expect") {
+            self.delivered.pass(&relay.identity.clone(), self.end.unwrap_or(wanted));
+            return Outcome::Back;
         }
         if known(wanted) {
             relay.next = Some(wanted);

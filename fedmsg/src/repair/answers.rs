@@ -46,7 +46,8 @@ impl Repair {
                         asked,
                     });
                 }
-                self.step(&stream, holder, now, |task| task.informed(holder, &epochs));
+                let is_copy = self.holders.is_copy(&stream, holder);
+                self.step(&stream, holder, now, |task| task.informed(holder, &epochs, is_copy));
             }
             Reply::Found { epoch, i } => {
                 let step = |task: &mut Task| match task.what() {
@@ -83,6 +84,10 @@ impl Repair {
         let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) else { return };
         let (epoch, single) = (task.epoch(), matches!(task.what(), What::Single { .. }));
         let came = !records.is_empty();
+        let got_further = |(_, behind): &(u64, Vec<Endpoint>)| came && behind.contains(holder);
+        if self.behind.get(stream).is_some_and(got_further) {
+            self.behind.remove(stream);
+        }
         if let Some(epoch) = epoch.filter(|_| came) {
             let (stream, holder) = (stream.clone(), holder.clone());
             self.found.push(Found::Records { stream, epoch, holder, records, single });
