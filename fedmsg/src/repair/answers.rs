@@ -79,7 +79,7 @@ impl Repair {
         more: bool,
         now: u64,
     ) {
-        let Flight { next, records, gone, .. } = flight;
+        let Flight { next, records, gone, has_holes, .. } = flight;
         self.counts.records += records.len() as u64;
         let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) else { return };
         let (epoch, single) = (task.epoch(), matches!(task.what(), What::Single { .. }));
@@ -93,7 +93,7 @@ impl Repair {
             self.found.push(Found::Records { stream, epoch, holder, records, single });
         }
         self.step(stream, holder, now, |task| {
-            task.ended(holder, next, &gone, more, came.then_some(now))
+            task.ended(holder, next, (&gone, has_holes), more, came.then_some(now))
         });
     }
 

@@ -130,7 +130,7 @@ impl Repair {
     }
 
     /// Every holder has answered what the first task of a stream needs. Has those asked again which get what they have
-    /// from others, and end before what is missing: it may be on its way to them, and "not yet" is no denial. One that
+    /// from others, and lack what is missing: it may be on its way to them, and "not yet" is no denial. One that
     /// stays behind is waited for once. Says whether it is waited.
     fn waits_for_copies(&mut self, stream: &StreamName, now: u64) -> bool {
         let holders = Arc::clone(&self.holders);
@@ -176,8 +176,10 @@ impl Repair {
         self.counts.requests += 1;
         let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");
         let frames = Request { id, ask }.encode();
-        let (records, gone) = (Vec::new(), Vec::new());
-        let flight = Flight { holder: holder.clone(), purpose, since: now, next, records, gone };
+        let (records, gone, has_holes) = (Vec::new(), Vec::new(), false);
+        let holder_of = holder.clone();
+        let flight =
+            Flight { holder: holder_of, purpose, since: now, next, records, gone, has_holes };
         self.flights.insert(self.last_id, flight);
         *self.flying.entry(holder.clone()).or_default() += 1;
         self.asks.push((holder, frames));

@@ -30,8 +30,8 @@ pub(super) struct Task {
     with: Option<Endpoint>,
     /// Holders that have said all they can say.
     answered: Vec<Endpoint>,
-    /// The current holder has nothing at the end of what was asked for.
-    ends_before: bool,
+    /// The current holder ends before what was asked for, or has holes there.
+    lacks: bool,
     /// Those of whom that holds: what is missing may be on its way to them.
     behind: Vec<Endpoint>,
     /// Not to be asked for before this time.
@@ -74,7 +74,7 @@ impl Task {
             asked: 0,
             with: None,
             answered: Vec::new(),
-            ends_before: false,
+            lacks: false,
             behind: Vec::new(),
             again_at: 0,
             is_informed: false,
@@ -167,12 +167,12 @@ impl Task {
         }
     }
 
-    /// The answer to a `GET` ended before `next`; these numbers of it are gone.
+    /// The answer to a `GET` ended before `next`; these numbers of it are gone, some of them because of holes.
     pub(super) fn ended(
         &mut self,
         holder: &Endpoint,
         next: u64,
-        gone: &[u64],
+        (gone, has_holes): (&[u64], bool),
         more: bool,
         progress: Option<u64>,
     ) -> Step {
@@ -183,6 +183,7 @@ impl Task {
             (self.since, self.is_told) = (now, false);
         }
         gone.iter().for_each(|i| add(&mut self.absent, (*i, *i)));
+        self.lacks |= has_holes;
         self.open.remove(0);
         // What was added while this was on its way was not asked for.
         if next <= to && (more || next > self.asked) {
@@ -194,7 +195,7 @@ impl Task {
         }
         if next <= to {
             add(&mut self.absent, (next, to));
-            self.ends_before = true;
+            self.lacks = true;
         }
         self.after_span(holder)
     }
@@ -213,7 +214,7 @@ impl Task {
 
     /// The holder knows nothing of the stream, or of the epoch.
     pub(super) fn denied(&mut self, holder: &Endpoint) -> Step {
-        (self.wants_range, self.ends_before) = (false, true);
+        (self.wants_range, self.lacks) = (false, true);
         self.has_answered(holder);
         Step::Ask
     }
@@ -266,7 +267,7 @@ impl Task {
 
     /// The current holder is done with, for now: what it did not give is open for the next one.
     fn leave(&mut self) {
-        (self.with, self.wants_range, self.ends_before) = (None, false, false);
+        (self.with, self.wants_range, self.lacks) = (None, false, false);
         for span in std::mem::take(&mut self.absent) {
             add(&mut self.open, span);
         }
@@ -274,7 +275,7 @@ impl Task {
 
     fn has_answered(&mut self, holder: &Endpoint) {
         self.answered.push(holder.clone());
-        if self.ends_before {
+        if self.lacks {
             self.behind.push(holder.clone());
         }
         self.leave();
@@ -290,7 +291,7 @@ impl Task {
         self.again_at
     }
 
-    /// Those of whom nothing that is missing is denied for good: they end before it.
+    /// Those who have not refused what is missing, and do not have it.
     pub(super) fn behind(&self) -> &[Endpoint] {
         let is_firm = matches!(self.what, What::Records { .. } | What::Single { .. });
         if is_firm { &self.behind } else { &[] }
