@@ -43,6 +43,8 @@ pub(crate) enum Whom {
 
 /// Whom a relay follows, from where its log is.
 pub(crate) struct Followed {
+    /// Who follows.
+    own: Identity,
     whom: Whom,
     load: LoadOptions,
     following: Option<Following>,
@@ -51,8 +53,8 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    pub(crate) fn new(whom: Whom, load: LoadOptions) -> Followed {
-        Followed { whom, load, following: None, begin_at: None }
+    pub(crate) fn new(own: Identity, whom: Whom, load: LoadOptions) -> Followed {
+        Followed { own, whom, load, following: None, begin_at: None }
     }
 
     /// Begins where the log has each stream, those that are new here with the earliest message that is left. `waker`
@@ -65,7 +67,8 @@ impl Followed {
     ) -> Result<(), RelayError> {
         self.begin_at = Some(Instant::now() + AGAIN);
         let begins = keeping.begins(trust).into_iter();
-        self.following = Some(Following::start(&self.whom, self.load.clone(), begins, waker)?);
+        self.following =
+            Some(Following::start((&self.own, &self.whom), self.load.clone(), begins, waker)?);
         self.begin_at = None;
         Ok(())
     }
@@ -102,7 +105,7 @@ struct Following {
 
 impl Following {
     fn start(
-        whom: &Whom,
+        (own, whom): (&Identity, &Whom),
         mut load: LoadOptions,
         heads: impl Iterator<Item = (StreamName, Head)>,
         waker: Arc<dyn Wake>,
@@ -112,6 +115,7 @@ impl Following {
             load.overrides.push(("subscribe.from".into(), relays.join(",")));
         }
         let mut builder = Subscriber::builder().load(load).internal(true).begin(Begin::Earliest);
+        builder = builder.without(own.clone());
         for (stream, Head { epoch, last, leaf }) in heads {
             builder = builder.begin_stream(stream, Begin::At { epoch, next: last + 1, leaf });
         }

@@ -59,7 +59,9 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let (own, sockets, replay) = take_slot(&config, &entry, &key)?;
     let mut keeping = Keeping::open(&config, own.stream())?;
     keeping.keep_own(own.stream(), own.epoch(), own.genesis())?;
-    let mut following = whom(&config, &entry).map(|whom| Followed::new(whom, load.clone()));
+    let own_name = entry.identity.clone();
+    let mut following =
+        whom(&config, &entry).map(|whom| Followed::new(own_name, whom, load.clone()));
     if let Some(following) = &mut following {
         following.begin(&keeping, &config.trust, sockets.waker())?;
     }

@@ -108,6 +108,11 @@ impl<P> Waiting<P> {
     }
 }
 
+/// What a relay must never show: something else than the bytes that were signed.
+fn encoded_again(wire: &Wire) -> Wire {
+    Wire { envelope: [b"{ ", &wire.envelope[1..]].concat().into(), ..wire.clone() }
+}
+
 impl<P> Batch<P> {
     /// What is to be stored.
     pub fn taken(&self) -> impl Iterator<Item = &Taken> + Clone {
@@ -115,7 +120,12 @@ impl<P> Batch<P> {
     }
 
     fn publish(&self, outside: &mut impl Outside<P>) {
-        self.taken().flat_map(|taken| &taken.publish).for_each(|wire| outside.publish(wire));
+        for wire in self.taken().flat_map(|taken| &taken.publish) {
+            match bug("relay-encodes-again") {
+                true => outside.publish(&encoded_again(wire)),
+                false => outside.publish(wire),
+            }
+        }
     }
 
     fn answer(&self, stored: &Result<(), String>, key: &SecretKey, outside: &mut impl Outside<P>) {

@@ -7,6 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::identity::{Identity, Slot, StreamName};
 use crate::open::{Record, Verified};
 use crate::repair::Holders;
+use crate::stream::Keepers;
 
 /// The endpoints that a reader follows, and what follows from them: who may carry what, and who holds what.
 ///
@@ -33,6 +34,8 @@ struct Own {
     slots: Vec<Vec<Endpoint>>,
     /// Those of no slot.
     unique: Vec<Endpoint>,
+    /// Those who read the journals themselves.
+    journals: Vec<Endpoint>,
 }
 
 impl Followed {
@@ -77,8 +80,10 @@ impl Followed {
                 }
                 join(join(replay, &of_host), &archives)
             });
+            let slots = slots.collect();
             let unique = join(entry.replay.clone(), &carried[0]);
-            (entry.identity.clone(), Own { slots: slots.collect(), unique })
+            let journals = join(entry.replay.clone(), &of_host);
+            (entry.identity.clone(), Own { slots, unique, journals })
         });
         let own: BTreeMap<_, Own> = own.collect();
         let of_own = own.values().flat_map(|own| own.slots.iter().flatten().chain(&own.unique));
@@ -103,6 +108,16 @@ impl Followed {
     pub fn can_repair(&self, stream: &StreamName) -> Option<bool> {
         let is_held = !self.of(stream).is_empty();
         (is_held || self.entries.contains_key(stream.identity())).then_some(is_held)
+    }
+
+    /// Who may have what does not come of a stream by itself, where that is known.
+    pub(crate) fn keepers(&self, stream: &StreamName) -> Option<Keepers> {
+        let has_copies = || self.of(stream).iter().any(|holder| self.is_copy(stream, holder));
+        Some(match self.can_repair(stream)? {
+            false => Keepers::Nobody,
+            true if has_copies() => Keepers::Copies,
+            true => Keepers::Publisher,
+        })
     }
 
     /// An endpoint sends its own streams, and others only as far as `carries` says.
@@ -141,6 +156,11 @@ impl Holders for Followed {
 
     fn all(&self) -> Vec<Endpoint> {
         self.all.clone()
+    }
+
+    fn is_copy(&self, stream: &StreamName, holder: &Endpoint) -> bool {
+        let own = self.own.get(stream.identity());
+        own.is_none_or(|own| !own.journals.contains(holder))
     }
 }
 

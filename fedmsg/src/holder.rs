@@ -25,6 +25,9 @@ use changes::Changes;
 pub use floors::Floor;
 use floors::Floors;
 
+/// The reason of a `GONE` for a record that cannot be read, or never came, and was not refused.
+pub(crate) const DAMAGED: &str = "damaged";
+
 /// What a holder has.
 pub trait Holdings {
     /// How far a stream is here.
@@ -249,7 +252,7 @@ impl Holder {
         }
         // Each damaged number is named as gone, so that the asker turns to another holder for them alone.
         let last = to.min(part.to).min(from.saturating_add(max as u64 - 1));
-        let damaged = Word::parse("damaged").expect("a word");
+        let damaged = Word::parse(DAMAGED).expect("a word");
         let gone = |i| Reply::Gone { i, leaf: Leaf::NONE, reason: damaged.clone() };
         let more = last < part.to && (batch.more || batch.upto > last);
         Ok((from..=last).map(gone).chain([Reply::End { upto: last, more }]).collect())

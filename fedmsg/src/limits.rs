@@ -66,6 +66,11 @@ pub const BLAME_MS: u64 = 60_000;
 pub const LIST_AGAIN_MS: u64 = 10_000;
 /// What is fetched without success for this time, in milliseconds, is said to stand still.
 pub const STALL_MS: u64 = 10_000;
+/// How long, in milliseconds, it is waited for holders of copies that end before what is missing: it may be on its way
+/// to them. Longer than the longest pause of an outbox.
+pub const BEHIND_MS_MAX: u64 = 60_000;
+/// How often they are asked again, in milliseconds.
+pub const BEHIND_AGAIN_MS: u64 = 500;
 /// How long, in milliseconds, it is waited for holders that are silent where one has answered and nothing
 /// signed shows that there is more to have.
 pub const SOFT_MS: u64 = 30_000;

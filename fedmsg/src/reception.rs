@@ -130,7 +130,7 @@ impl Reception {
     pub fn follow(&mut self, followed: Followed, now: u64) {
         self.followed = Arc::new(followed);
         let holders = Arc::clone(&self.followed);
-        self.sequencer.set_repairable(move |stream| holders.can_repair(stream));
+        self.sequencer.set_keepers(move |stream| holders.keepers(stream));
         self.repair.set_holders(Arc::clone(&self.followed) as Arc<dyn Holders>, now);
         self.work(now);
     }

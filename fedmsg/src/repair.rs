@@ -39,6 +39,10 @@ pub trait Holders: Send + Sync {
     fn of(&self, stream: &StreamName) -> &[Endpoint];
     /// All of them.
     fn all(&self) -> Vec<Endpoint>;
+    /// Whether a holder of a stream gets it from others, and may lack for a while what was published already.
+    fn is_copy(&self, _stream: &StreamName, _holder: &Endpoint) -> bool {
+        false
+    }
 }
 
 /// Asks, follows the answers, and asks again.
@@ -56,6 +60,8 @@ pub struct Repair {
     /// Streams that wait for a time.
     timers: BTreeSet<(u64, StreamName)>,
     flights: BTreeMap<u64, Flight>,
+    /// Since when it is waited for copies that end before what is missing of a stream, and for which ones.
+    behind: BTreeMap<StreamName, (u64, Vec<Endpoint>)>,
     listings: Listings,
     discovers: bool,
     moods: Moods,
@@ -79,6 +85,7 @@ impl Repair {
             flying: BTreeMap::new(),
             timers: BTreeSet::new(),
             flights: BTreeMap::new(),
+            behind: BTreeMap::new(),
             listings: Listings::default(),
             discovers: false,
             moods: Moods::new(Rng::with_seed(seed)),
@@ -99,6 +106,7 @@ impl Repair {
         self.listings.set_holders(all, now);
         // Everything is asked anew, and what is on its way comes to nothing.
         self.flights.clear();
+        self.behind.clear();
         self.flying.clear();
         self.parked.clear();
         self.ready.clear();

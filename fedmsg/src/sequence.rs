@@ -11,10 +11,10 @@ use crate::limits::STREAMS_MAX;
 use crate::need::Need;
 use crate::open::{Place, Record};
 pub use crate::stream::Begin;
-use crate::stream::{Item, SequenceCounts, Sink, Stream};
+use crate::stream::{Item, Keepers, SequenceCounts, Sink, Stream};
 
-/// Says of a stream whether somebody may have what does not come by itself, where that is known.
-type Repairable = Box<dyn Fn(&StreamName) -> Option<bool> + Send>;
+/// Says who may have what does not come of a stream by itself, where that is known.
+type KeepersOf = Box<dyn Fn(&StreamName) -> Option<Keepers> + Send>;
 /// Says where a stream that is new here is taken up.
 type Beginning = Box<dyn Fn(&StreamName) -> Begin + Send>;
 
@@ -29,7 +29,7 @@ pub struct Sequencer {
     streams: HashMap<StreamName, Stream>,
     waiting: BTreeSet<StreamName>,
     sink: Sink,
-    repairable: Option<Repairable>,
+    keepers: Option<KeepersOf>,
     beginning: Option<Beginning>,
     looked: u64,
 }
@@ -38,18 +38,18 @@ pub struct Sequencer {
 const LOOK_MS: u64 = 1_000;
 
 impl Sequencer {
-    /// Says of which streams something can be fetched; of none without this. Of streams of which it says
-    /// nothing now, what was said before holds.
-    pub fn set_repairable(
+    /// Says of which streams something can be fetched, and from whom; of none without this. Of streams of which it
+    /// says nothing now, what was said before holds.
+    pub(crate) fn set_keepers(
         &mut self,
-        repairable: impl Fn(&StreamName) -> Option<bool> + Send + 'static,
+        keepers: impl Fn(&StreamName) -> Option<Keepers> + Send + 'static,
     ) {
         for (name, stream) in &mut self.streams {
-            if let Some(repairable) = repairable(name) {
-                stream.set_repairable(repairable);
+            if let Some(keepers) = keepers(name) {
+                stream.set_keepers(keepers);
             }
         }
-        self.repairable = Some(Box::new(repairable));
+        self.keepers = Some(Box::new(keepers));
     }
 
     /// Says where new streams are taken up; `Live` without this.
@@ -179,7 +179,12 @@ impl Sequencer {
 
     /// Whether what does not come of a stream by itself can be fetched, as far as is known.
     pub fn can_repair(&self, name: &StreamName) -> bool {
-        self.repairable.as_ref().and_then(|repairable| repairable(name)).unwrap_or(false)
+        self.keepers_of(name) != Keepers::Nobody
+    }
+
+    fn keepers_of(&self, name: &StreamName) -> Keepers {
+        let keepers = self.keepers.as_ref().and_then(|keepers| keepers(name));
+        keepers.unwrap_or(Keepers::Nobody)
     }
 
     /// The epoch of a stream that is followed, and the number that comes next. Nothing before it has a base,
@@ -211,8 +216,8 @@ impl Sequencer {
     ) {
         if !self.streams.contains_key(name) {
             self.make_room();
-            let repairable = self.can_repair(name);
-            let stream = Stream::new(name.clone(), repairable, self.beginning(name));
+            let keepers = self.keepers_of(name);
+            let stream = Stream::new(name.clone(), keepers, self.beginning(name));
             self.streams.insert(name.clone(), stream);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };

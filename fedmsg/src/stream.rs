@@ -97,6 +97,8 @@ pub(crate) struct Stream {
     pub(crate) last_seen: u64,
     /// Somebody may have what does not come by itself.
     repairable: bool,
+    /// Others than its publisher may have it, too.
+    copied: bool,
     /// Where it is to be taken up, and when that was asked for.
     begin: Option<(Begin, Option<u64>)>,
     /// When it was asked for because it was silent.
@@ -105,19 +107,31 @@ pub(crate) struct Stream {
     unopened: Option<Epoch>,
 }
 
+/// Who may have what does not come of a stream by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keepers {
+    Nobody,
+    /// Its publisher, and the processes that read its journal.
+    Publisher,
+    /// Others, who got it from there: what its publisher keeps no more they may still have.
+    Copies,
+}
+
 /// Most epochs of one stream that wait for their turn.
 const PENDING_MAX: usize = 4;
 
 impl Stream {
     /// A stream that is new here, and where to take it up. Without a holder that is always `Live`, except
     /// for a position.
-    pub(crate) fn new(name: StreamName, repairable: bool, begin: Begin) -> Stream {
+    pub(crate) fn new(name: StreamName, keepers: Keepers, begin: Begin) -> Stream {
+        let repairable = keepers != Keepers::Nobody;
         let mut stream = Stream {
             name,
             current: None,
             pending: BTreeMap::new(),
             last_seen: 0,
             repairable,
+            copied: keepers == Keepers::Copies,
             begin: None,
             looked: None,
             unopened: None,
@@ -212,10 +226,11 @@ impl Stream {
     }
 
     /// Whether somebody may have what does not come by itself, by another configuration.
-    pub(crate) fn set_repairable(&mut self, repairable: bool) {
-        self.repairable = repairable;
+    pub(crate) fn set_keepers(&mut self, keepers: Keepers) {
+        let repairable = keepers != Keepers::Nobody;
+        (self.repairable, self.copied) = (repairable, keepers == Keepers::Copies);
         if let Some(current) = &mut self.current {
-            current.repairable = repairable;
+            (current.repairable, current.copied) = (repairable, self.copied);
         }
         if !repairable && !matches!(self.begin, Some((Begin::At { .. }, _))) {
             self.begin = None;
@@ -460,7 +475,7 @@ impl Stream {
         let resumed = base.resumed;
         self.drop_older(epoch, resumed, sink);
         sink.events.push(Event::Epoch(EpochChange { stream, from, to: epoch, next, proven }));
-        let mut current = Current::new(epoch, base, self.repairable, now);
+        let mut current = Current::new(epoch, base, (self.repairable, self.copied), now);
         while let Some(item) = pending.held.pop_first(sink) {
             current.waited(&self.name, item, resumed, sink);
         }

@@ -33,6 +33,8 @@ pub struct Fate {
     pub destroyed: bool,
     /// Nobody answers for it.
     pub unheld: bool,
+    /// Its own journal answers nobody.
+    pub silent: bool,
     /// Relays that had some of it were put back to an earlier state, and are given it again.
     pub comes_again: bool,
 }
@@ -275,7 +277,7 @@ impl Checker {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
             // What a crash left on the disk of what was never shown counts from the restart on, and is there.
-            let was = match fate.destroyed || fate.unheld {
+            let was = match fate.destroyed || fate.unheld || fate.silent {
                 true => self.sealed.contains_key(&position),
                 false => self.shown.contains_key(&position),
             };

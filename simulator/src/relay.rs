@@ -105,7 +105,7 @@ pub enum Act {
     /// It asks somebody whom it follows.
     Asks(Endpoint, Vec<Bytes>),
     /// It was told something by those whom it follows.
-    Told(Event),
+    Told(Box<Event>),
 }
 
 /// Where the log of a relay is.
@@ -295,7 +295,7 @@ impl Relay {
         acts.extend(following.asks().map(|(holder, frames)| Act::Asks(holder, frames)));
         let mut taken = Taken::default();
         for event in events {
-            acts.push(Act::Told(event.clone()));
+            acts.push(Act::Told(Box::new(event.clone())));
             if let Some(wire) = record_of(event) {
                 self.core.follow(&wire, now, &self.keeping, &mut taken);
             }

@@ -45,6 +45,9 @@ const PATIENCE_WITH_LIES_MS: u64 = 200_000;
 /// time of its newest record, and believes that its publisher was set back only when more time is over than
 /// clocks may differ, twice.
 const PATIENCE_WITH_RESTORES_MS: u64 = 2 * FRESH_MS_MAX + 100_000;
+/// The same where there are relays: a reader waits for a minute for one that does not have yet what it lacks, and so
+/// does one that follows others.
+const PATIENCE_WITH_RELAYS_MS: u64 = 240_000;
 /// How often it is looked whether they have, in milliseconds.
 const LOOK_MS: u64 = 1_000;
 /// What happens at most in one run: more is a circle.
@@ -190,7 +193,8 @@ impl World {
         for worker in 0..WRITERS {
             let fate = &mut checker.fates[worker];
             let replay = plan.replay.get(host_of(worker));
-            fate.unheld = !has_archive && replay.is_some_and(Vec::is_empty);
+            fate.silent = replay.is_none_or(Vec::is_empty);
+            fate.unheld = fate.silent && replay.is_some() && !has_archive;
             let by_relays = is_producer(worker) && trims(&plan);
             fate.destroyed = gives_up(&plan) || by_relays;
         }
@@ -312,6 +316,7 @@ impl World {
     fn is_over(&mut self) -> bool {
         let patience = match (self.counts.restores > 0, self.has_lies) {
             (true, _) => PATIENCE_WITH_RESTORES_MS,
+            _ if !self.plan.relays.is_empty() => PATIENCE_WITH_RELAYS_MS,
             (false, true) => PATIENCE_WITH_LIES_MS,
             (false, false) => PATIENCE_MS,
         };

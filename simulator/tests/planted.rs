@@ -33,8 +33,26 @@ const BUGS: &[(&str, u64)] = &[
     ("heartbeat-without-the-tail", 2_000),
     ("chain-not-checked", 2_000),
     ("first-of-many-only", 2_000),
+    ("behind-is-a-denial", 2_000),
+    ("not-kept-although-copied", 2_000),
     // The durable consumer.
     ("cursor-before-effect", 2_000),
+    // The relay.
+    ("relay-answers-before-sync", 2_000),
+    ("relay-publishes-before-sync", 2_000),
+    ("relay-shows-before-it-verifies", 2_000),
+    ("relay-allows-by-default", 2_000),
+    ("relay-encodes-again", 2_000),
+    ("receipt-for-another-record", 2_000),
+    ("epoch-without-genesis", 2_000),
+    ("announces-what-is-not-stored", 2_000),
+    ("log-without-sync", 2_000),
+    // Relays that follow.
+    ("follow-never-ends", 2_000),
+    ("partial-counts-as-complete", 2_000),
+    // The outbox.
+    ("outbox-drops-on-expect", 2_000),
+    ("delivered-when-asked", 2_000),
 ];
 
 fn simulate(bug: &str, seeds: u64) -> Output {

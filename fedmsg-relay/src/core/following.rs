@@ -1,6 +1,7 @@
 //! What a relay does with what others have shown.
 
 use fedmsg::envelope::{Kind, Wire};
+use fedmsg::planted::bug;
 use fedmsg::rejection::Rejection;
 
 use super::{Head, Kept, RelayCore, Taken, Unreadable, order};
@@ -39,7 +40,10 @@ impl RelayCore {
                 taken.refusals.push((Rejection::Fork, Some(stream.clone())));
             }
             // What was refused before stays refused, and what cannot be read is here already.
-            Ok(Some(_)) | Err(Unreadable) => self.counts.duplicates += 1,
+            Ok(Some(_)) | Err(Unreadable) => {
+                self.counts.duplicates += 1;
+                taken.publish.extend(bug("follow-never-ends").then(|| wire.clone()));
+            }
             Ok(None) => self.take(&verified, is_carried, now, kept, taken),
         }
     }

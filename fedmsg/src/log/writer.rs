@@ -17,6 +17,7 @@ use crate::envelope::{Epoch, Wire};
 use crate::identity::StreamName;
 use crate::journal::{DiskFile, write_all};
 use crate::limits::{LOG_BATCH_BYTES_MAX, LOG_BATCH_RECORDS_MAX};
+use crate::planted::bug;
 use crate::timestamp::Timestamp;
 
 /// A buffer that one large append has made larger than this is given back.
@@ -126,7 +127,10 @@ impl Log {
         let path = self.shared.segment_path(sequence);
         let written = write_all(&*current.file, at, &self.buffer)
             .map_err(|(_, error)| io_error("writing", &path)(error))
-            .and_then(|()| current.file.sync().map_err(io_error("syncing", &path)));
+            .and_then(|()| match bug("log-without-sync") {
+                true => Ok(std::time::Duration::ZERO),
+                false => current.file.sync().map_err(io_error("syncing", &path)),
+            });
         match written {
             Ok(took) => self.metrics.synced(took),
             Err(error) => {

@@ -46,7 +46,8 @@ impl Repair {
                         asked,
                     });
                 }
-                self.step(&stream, holder, now, |task| task.informed(holder, &epochs));
+                let is_copy = self.holders.is_copy(&stream, holder);
+                self.step(&stream, holder, now, |task| task.informed(holder, &epochs, is_copy));
             }
             Reply::Found { epoch, i } => {
                 let step = |task: &mut Task| match task.what() {
@@ -78,17 +79,21 @@ impl Repair {
         more: bool,
         now: u64,
     ) {
-        let Flight { next, records, gone, .. } = flight;
+        let Flight { next, records, gone, has_holes, .. } = flight;
         self.counts.records += records.len() as u64;
         let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) else { return };
         let (epoch, single) = (task.epoch(), matches!(task.what(), What::Single { .. }));
         let came = !records.is_empty();
+        let got_further = |(_, behind): &(u64, Vec<Endpoint>)| came && behind.contains(holder);
+        if self.behind.get(stream).is_some_and(got_further) {
+            self.behind.remove(stream);
+        }
         if let Some(epoch) = epoch.filter(|_| came) {
             let (stream, holder) = (stream.clone(), holder.clone());
             self.found.push(Found::Records { stream, epoch, holder, records, single });
         }
         self.step(stream, holder, now, |task| {
-            task.ended(holder, next, &gone, more, came.then_some(now))
+            task.ended(holder, next, (&gone, has_holes), more, came.then_some(now))
         });
     }
 

@@ -3,6 +3,7 @@
 use crate::endpoint::Endpoint;
 use crate::envelope::Wire;
 use crate::frames::Reply;
+use crate::holder::DAMAGED;
 use crate::identity::StreamName;
 use crate::limits::GET_MESSAGES_MAX;
 
@@ -28,6 +29,8 @@ pub(super) struct Flight {
     pub(super) next: u64,
     pub(super) records: Vec<(u64, Wire)>,
     pub(super) gone: Vec<u64>,
+    /// Some of those are not there because they are damaged, or never came; nobody has refused them.
+    pub(super) has_holes: bool,
 }
 
 impl Flight {
@@ -36,7 +39,10 @@ impl Flight {
         let has_room = self.records.len() + self.gone.len() < GET_MESSAGES_MAX as usize;
         match reply {
             Reply::Msg { i, wire } if i == self.next && has_room => self.records.push((i, wire)),
-            Reply::Gone { i, .. } if i == self.next && has_room => self.gone.push(i),
+            Reply::Gone { i, reason, .. } if i == self.next && has_room => {
+                self.has_holes |= reason.as_str() == DAMAGED;
+                self.gone.push(i);
+            }
             other => return Some(other),
         }
         self.next += 1;

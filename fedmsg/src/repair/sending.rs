@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Repair;
 use super::flight::{Flight, Purpose};
 use super::task::Task;
+use super::{Found, Repair};
 use crate::endpoint::Endpoint;
 use crate::frames::{Ask, Request, RequestId};
 use crate::identity::StreamName;
-use crate::limits::{ASK_MS_MAX, FLIGHTS_MAX, FLIGHTS_OF_HOLDER_MAX};
+use crate::limits::{
+    ASK_MS_MAX, BEHIND_MS_MAX, FLIGHTS_MAX, FLIGHTS_OF_HOLDER_MAX, STALL_MS, STREAMS_MAX,
+};
 use crate::planted::bug;
 
 impl Repair {
@@ -71,7 +73,10 @@ impl Repair {
             front.is_ready = false;
             let can_answer = |task: &Task| {
                 let is_open = |holder: &Endpoint| !task.has_answer_of(holder);
-                holders.iter().any(|holder| is_open(holder) && self.moods.allows(holder, now))
+                task.is_due(now)
+                    && holders
+                        .iter()
+                        .any(|holder| is_open(holder) && self.moods.allows(holder, now))
             };
             let next = tasks.iter().position(can_answer).unwrap_or(0);
             tasks.rotate_left(next);
@@ -81,6 +86,10 @@ impl Repair {
         if task.is_flying || self.paused.contains(&stream) {
             return;
         }
+        if !task.is_due(now) {
+            self.timers.insert((task.due(), stream));
+            return;
+        }
         if holders.is_empty() {
             // Nobody is configured to have it now: that says nothing about whether somebody has it.
             return;
@@ -88,6 +97,10 @@ impl Repair {
         let one_is_enough =
             bug("one-word-is-enough") && holders.iter().any(|holder| task.has_answer_of(holder));
         if one_is_enough || holders.iter().all(|holder| task.has_answer_of(holder)) {
+            if !one_is_enough && self.waits_for_copies(&stream, now) {
+                return self.make_ready(&stream);
+            }
+            let Some(tasks) = self.streams.get_mut(&stream) else { return };
             tasks.pop_front().into_iter().for_each(|task| task.close(&stream, &mut self.found));
             return self.make_ready(&stream);
         }
@@ -116,6 +129,41 @@ impl Repair {
         self.send(holder.clone(), Purpose::Stream(stream), ask, from, now);
     }
 
+    /// Every holder has answered what the first task of a stream needs. Has those asked again which get what they have
+    /// from others, and lack what is missing: it may be on its way to them, and "not yet" is no denial. One that
+    /// stays behind is waited for once. Says whether it is waited.
+    fn waits_for_copies(&mut self, stream: &StreamName, now: u64) -> bool {
+        let holders = Arc::clone(&self.holders);
+        let Some(task) = self.streams.get_mut(stream).and_then(VecDeque::front_mut) else {
+            return false;
+        };
+        let copies = task.behind().iter().filter(|holder| holders.is_copy(stream, holder));
+        let copies: Vec<_> = copies.cloned().collect();
+        if copies.is_empty() || bug("behind-is-a-denial") {
+            return false;
+        }
+        if self.behind.len() >= STREAMS_MAX && !self.behind.contains_key(stream) {
+            self.behind.clear();
+        }
+        let (since, waited_for) =
+            self.behind.entry(stream.clone()).or_insert_with(|| (now, copies.clone()));
+        if now.saturating_sub(*since) >= BEHIND_MS_MAX {
+            return false;
+        }
+        for copy in &copies {
+            if !waited_for.contains(copy) {
+                waited_for.push(copy.clone());
+            }
+        }
+        task.ask_again(&copies, now);
+        if now.saturating_sub(task.since) >= STALL_MS && !task.is_told {
+            task.is_told = true;
+            let why = "those who have copies do not have what is missing yet".into();
+            self.found.push(Found::Stuck { stream: stream.clone(), why });
+        }
+        true
+    }
+
     pub(super) fn send(
         &mut self,
         holder: Endpoint,
@@ -128,8 +176,10 @@ impl Repair {
         self.counts.requests += 1;
         let id = RequestId::new(&self.last_id.to_be_bytes()).expect("eight bytes are an id");
         let frames = Request { id, ask }.encode();
-        let (records, gone) = (Vec::new(), Vec::new());
-        let flight = Flight { holder: holder.clone(), purpose, since: now, next, records, gone };
+        let (records, gone, has_holes) = (Vec::new(), Vec::new(), false);
+        let holder_of = holder.clone();
+        let flight =
+            Flight { holder: holder_of, purpose, since: now, next, records, gone, has_holes };
         self.flights.insert(self.last_id, flight);
         *self.flying.entry(holder.clone()).or_default() += 1;
         self.asks.push((holder, frames));

@@ -5,7 +5,7 @@ use crate::endpoint::Endpoint;
 use crate::envelope::Epoch;
 use crate::frames::{Ask, Range};
 use crate::identity::StreamName;
-use crate::limits::{ABSENT_SPANS_MAX, NUMBER_MAX, SOFT_MS};
+use crate::limits::{ABSENT_SPANS_MAX, BEHIND_AGAIN_MS, NUMBER_MAX, SOFT_MS};
 use crate::need::What;
 
 /// A need, and who has said what to it.
@@ -30,6 +30,14 @@ pub(super) struct Task {
     with: Option<Endpoint>,
     /// Holders that have said all they can say.
     answered: Vec<Endpoint>,
+    /// The current holder ends before what was asked for, or has holes there.
+    lacks: bool,
+    /// Those of whom that holds: what is missing may be on its way to them.
+    behind: Vec<Endpoint>,
+    /// Not to be asked for before this time.
+    again_at: u64,
+    /// Somebody knows the stream whose head is asked for.
+    is_informed: bool,
     /// The current holder's range is to be asked for: it has trimmed what was asked for.
     wants_range: bool,
 }
@@ -66,6 +74,10 @@ impl Task {
             asked: 0,
             with: None,
             answered: Vec::new(),
+            lacks: false,
+            behind: Vec::new(),
+            again_at: 0,
+            is_informed: false,
             wants_range: false,
         }
     }
@@ -106,7 +118,7 @@ impl Task {
                     *to = last;
                     add(&mut self.open, more);
                     // Who said no to the rest was not asked for this.
-                    self.answered.clear();
+                    self.nobody_has_answered();
                 }
                 true
             }
@@ -115,8 +127,14 @@ impl Task {
         }
     }
 
-    pub(super) fn holders_changed(&mut self) {
+    fn nobody_has_answered(&mut self) {
         self.answered.clear();
+        self.behind.clear();
+        self.again_at = 0;
+    }
+
+    pub(super) fn holders_changed(&mut self) {
+        self.nobody_has_answered();
         (self.is_flying, self.is_ready) = (false, false);
         self.leave();
     }
@@ -154,12 +172,12 @@ impl Task {
         }
     }
 
-    /// The answer to a `GET` ended before `next`; these numbers of it are gone.
+    /// The answer to a `GET` ended before `next`; these numbers of it are gone, some of them because of holes.
     pub(super) fn ended(
         &mut self,
         holder: &Endpoint,
         next: u64,
-        gone: &[u64],
+        (gone, has_holes): (&[u64], bool),
         more: bool,
         progress: Option<u64>,
     ) -> Step {
@@ -170,6 +188,7 @@ impl Task {
             (self.since, self.is_told) = (now, false);
         }
         gone.iter().for_each(|i| add(&mut self.absent, (*i, *i)));
+        self.lacks |= has_holes;
         self.open.remove(0);
         // What was added while this was on its way was not asked for.
         if next <= to && (more || next > self.asked) {
@@ -181,6 +200,7 @@ impl Task {
         }
         if next <= to {
             add(&mut self.absent, (next, to));
+            self.lacks = true;
         }
         self.after_span(holder)
     }
@@ -199,7 +219,7 @@ impl Task {
 
     /// The holder knows nothing of the stream, or of the epoch.
     pub(super) fn denied(&mut self, holder: &Endpoint) -> Step {
-        self.wants_range = false;
+        (self.wants_range, self.lacks) = (false, true);
         self.has_answered(holder);
         Step::Ask
     }
@@ -213,10 +233,15 @@ impl Task {
         Step::Ask
     }
 
-    /// The holder has said which ranges it has.
-    pub(super) fn informed(&mut self, holder: &Endpoint, epochs: &[Range]) -> Step {
+    /// The holder has said which ranges it has. One who gets them from others may be behind: the rest are asked, too.
+    pub(super) fn informed(&mut self, holder: &Endpoint, epochs: &[Range], is_copy: bool) -> Step {
         if !std::mem::take(&mut self.wants_range) {
             return match self.what {
+                What::Head if !epochs.is_empty() && is_copy => {
+                    self.is_informed = true;
+                    self.has_answered(holder);
+                    Step::Ask
+                }
                 What::Head if !epochs.is_empty() => Step::Done,
                 What::Head => self.denied(holder),
                 _ => Step::Odd("it answered what was not asked"),
@@ -247,7 +272,7 @@ impl Task {
 
     /// The current holder is done with, for now: what it did not give is open for the next one.
     fn leave(&mut self) {
-        (self.with, self.wants_range) = (None, false);
+        (self.with, self.wants_range, self.lacks) = (None, false, false);
         for span in std::mem::take(&mut self.absent) {
             add(&mut self.open, span);
         }
@@ -255,7 +280,33 @@ impl Task {
 
     fn has_answered(&mut self, holder: &Endpoint) {
         self.answered.push(holder.clone());
+        if self.lacks {
+            self.behind.push(holder.clone());
+        }
         self.leave();
+    }
+
+    /// Whether it is to be asked for now.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        now >= self.again_at
+    }
+
+    /// When it is to be asked for.
+    pub(super) fn due(&self) -> u64 {
+        self.again_at
+    }
+
+    /// Those who have not refused what is missing, and do not have it.
+    pub(super) fn behind(&self) -> &[Endpoint] {
+        let is_firm = matches!(self.what, What::Records { .. } | What::Single { .. });
+        if is_firm { &self.behind } else { &[] }
+    }
+
+    /// Has these asked again, after a while.
+    pub(super) fn ask_again(&mut self, holders: &[Endpoint], now: u64) {
+        self.answered.retain(|holder| !holders.contains(holder));
+        self.behind.clear();
+        self.again_at = now + BEHIND_AGAIN_MS;
     }
 
     /// Whether the answers of some holders are enough, because nothing signed shows that there is more, and
@@ -285,6 +336,7 @@ impl Task {
                 found.push(Found::RestOver { stream, epoch, upto, asked: self.begun });
             }
             What::Genesis { epoch } => found.push(Found::NoGenesis { stream, epoch }),
+            What::Head if self.is_informed => {}
             What::Head | What::Find { .. } => {
                 let (holder, heartbeat, epochs, asked) = (None, None, Vec::new(), self.begun);
                 found.push(Found::Info { stream, holder, heartbeat, epochs, asked });

@@ -9,12 +9,12 @@ use super::proof::Proof;
 use super::{Item, Sink, withhold};
 use crate::envelope::{Epoch, Wire};
 use crate::event::{Event, Fork, ForkKind, Lost, LostReason, Message};
-use crate::identity::{Slot, StreamName};
+use crate::identity::StreamName;
 use crate::limits::{FAR_JUMP, HOLE_MS_MAX, NEED_MS, NUMBER_MAX, RECENT_LEAVES};
 use crate::merkle::Leaf;
 use crate::need::{Need, What};
 use crate::planted::bug;
-use crate::record::{Heartbeat, Level, State};
+use crate::record::{Heartbeat, State};
 
 #[derive(Debug)]
 pub(super) struct Current {
@@ -31,6 +31,8 @@ pub(super) struct Current {
     proof: Proof,
     /// Somebody may have what is missing.
     pub(super) repairable: bool,
+    /// Others than its publisher may have it.
+    pub(super) copied: bool,
     /// The first number that the publisher keeps, as it says.
     first: u64,
     /// What is being fetched: up to this number, asked for the last time then.
@@ -60,7 +62,12 @@ struct Ahead {
 }
 
 impl Current {
-    pub(super) fn new(epoch: Epoch, base: Base, repairable: bool, now: u64) -> Current {
+    pub(super) fn new(
+        epoch: Epoch,
+        base: Base,
+        (repairable, copied): (bool, bool),
+        now: u64,
+    ) -> Current {
         let mut current = Current {
             epoch,
             next: base.next,
@@ -73,6 +80,7 @@ impl Current {
             forked: false,
             proof: Proof::default(),
             repairable,
+            copied,
             first: 0,
             wanted: None,
             rest: Rest::Unknown,
@@ -215,11 +223,7 @@ impl Current {
         }
         self.prove_by(message.wire());
         self.newest.is(message);
-        // What a publisher that keeps nothing says of itself is no word about the relays that carry its stream.
-        let is_carried = matches!(name.slot(), Slot::Unique(_)) && self.repairable;
-        if beat.level != Level::Memory || !is_carried {
-            self.first = self.first.max(beat.first);
-        }
+        self.first = self.first.max(beat.first);
         // A hole that the heartbeat finds open was open long enough.
         self.close_until(beat.last, name, now, sink);
         self.look_ahead(beat, now);
@@ -322,8 +326,8 @@ impl Current {
         if to < self.next {
             return true;
         }
-        if self.first > self.next {
-            // What the publisher itself says it does not keep is asked of nobody.
+        if self.first > self.next && (!self.copied || bug("not-kept-although-copied")) {
+            // What the publisher itself says it does not keep is asked of nobody, unless others have copies.
             let last = to.min(self.first - 1);
             sink.counts.gaps += u64::from(self.wanted.is_none());
             self.lose(name, last, leaf.filter(|_| last == to), LostReason::NotKept, sink);

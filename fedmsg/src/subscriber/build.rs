@@ -8,7 +8,7 @@ use super::run::Runner;
 use super::{Guide, Shared, SubscribeError, Subscriber, Wanted};
 use crate::config::{Config, LoadOptions, Watch};
 use crate::history::Order;
-use crate::identity::StreamName;
+use crate::identity::{Identity, StreamName};
 use crate::limits::{QUEUE_BYTES, QUEUE_MESSAGES};
 use crate::queue::Queue;
 use crate::sequence::Begin;
@@ -29,6 +29,7 @@ pub struct SubscriberBuilder {
     begins: Vec<(StreamName, Begin)>,
     history: Option<Order>,
     guide: Option<Guide>,
+    without: Option<Identity>,
     transport: Option<Arc<dyn Transport>>,
 }
 
@@ -84,6 +85,12 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Leaves this endpoint out: a relay that follows everybody does not follow itself.
+    pub fn without(mut self, identity: Identity) -> Self {
+        self.without = Some(identity);
+        self
+    }
+
     /// Has this say where streams are taken up, and hands out everything.
     pub(crate) fn guide(mut self, guide: Guide) -> Self {
         self.guide = Some(guide);
@@ -116,6 +123,7 @@ impl SubscriberBuilder {
             begins: self.begins,
             history: self.history,
             guide: self.guide,
+            without: self.without,
         };
         let transport = match self.transport {
             Some(transport) => transport,

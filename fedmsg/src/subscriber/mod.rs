@@ -378,6 +378,8 @@ struct Wanted {
     begins: Vec<(StreamName, Begin)>,
     history: Option<Order>,
     guide: Option<Guide>,
+    /// An endpoint that is left out.
+    without: Option<crate::identity::Identity>,
 }
 
 /// Says where streams are taken up. Whoever has one is handed everything, wanted or not: to know how far a

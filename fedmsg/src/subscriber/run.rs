@@ -106,9 +106,13 @@ impl Runner {
     /// Connects to the endpoints that can send something that is wanted.
     fn follow(&mut self) {
         let config = &self.config;
+        let is_included = |entry: &&EndpointEntry| {
+            let is_left_out = self.wanted.without.as_ref() == Some(&entry.identity);
+            config.subscribe.includes(&entry.identity) && !is_left_out
+        };
         let relevant = |entry: &&EndpointEntry| {
             let wanted = &self.wanted.patterns;
-            config.subscribe.includes(&entry.identity)
+            is_included(entry)
                 && (wanted.is_empty()
                     || wanted.iter().any(|pattern| {
                         entry.carries.iter().any(|carried| carried.overlaps(pattern))
@@ -119,8 +123,7 @@ impl Runner {
             config.endpoints.values().filter(relevant).cloned().collect();
         self.inlet.follow(&entries);
         self.shared.endpoints.store(entries.len() as u64, Ordering::Relaxed);
-        let reachable = config.endpoints.values();
-        let reachable = reachable.filter(|entry| config.subscribe.includes(&entry.identity));
+        let reachable = config.endpoints.values().filter(is_included);
         let followed = Followed::among(entries, reachable);
         self.asking.follow(followed.all());
         self.reception.follow(followed, self.clock.millis());

@@ -2,6 +2,7 @@
 
 #[path = "../bus/mod.rs"]
 mod bus;
+mod copies;
 mod epochs;
 mod history;
 mod holders;

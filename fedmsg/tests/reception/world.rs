@@ -129,6 +129,8 @@ pub struct Host {
 pub struct World {
     pub reception: Reception,
     pub hosts: Vec<Host>,
+    /// How many of them, the last ones, are archives.
+    pub archives: usize,
     pub now: u64,
     pub words: Vec<String>,
     pub stalled: Vec<String>,
@@ -153,7 +155,8 @@ impl World {
         let mut reception = Reception::new(Arc::clone(&trust()), 1);
         prepare(&mut reception);
         let (words, stalled) = (Vec::new(), Vec::new());
-        let mut world = World { reception, hosts, now: 1_000, words, stalled, log: Vec::new() };
+        let mut world =
+            World { reception, hosts, archives: 0, now: 1_000, words, stalled, log: Vec::new() };
         world.reception.follow(world.followed(), 1_000);
         world
     }
@@ -161,8 +164,13 @@ impl World {
     /// What the reader is configured to follow.
     pub fn followed(&self) -> Followed {
         let mut entry = EndpointEntry::new(identity(WHO), vec![address(999)]);
-        entry.replay = self.hosts.iter().map(|host| host.address.clone()).collect();
-        Followed::new([entry])
+        let mut archive = EndpointEntry::new(identity("archive.one"), vec![address(998)]);
+        archive.archive = true;
+        let mut addresses: Vec<_> = self.hosts.iter().map(|host| host.address.clone()).collect();
+        archive.replay = addresses.split_off(addresses.len() - self.archives);
+        entry.replay = addresses;
+        let is_there = self.archives > 0;
+        Followed::new([entry].into_iter().chain(is_there.then_some(archive)))
     }
 
     /// Every holder keeps these from now on.

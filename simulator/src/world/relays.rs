@@ -64,10 +64,12 @@ impl World {
         known.map(|host| Cast::get().entry(host, &replay[host])).collect()
     }
 
-    /// Whom a relay follows: everybody, as an archive, itself included; or some relays.
+    /// Whom a relay follows: everybody else, as an archive; or some relays.
     fn followed_by(&self, relay: usize) -> Vec<EndpointEntry> {
         let plan = &self.plan.relays[relay];
+        let own = &Cast::get().relays[relay].identity;
         let mut entries = self.relay_entries();
+        entries.retain(|entry| entry.identity != *own);
         if plan.is_archive {
             entries.extend(self.service_entries(&[Known::ALL; HOSTS]));
             return entries;
@@ -188,7 +190,7 @@ impl World {
                 Act::Answered(asker, replies) => self.answer_put(relay, &asker, replies),
                 Act::Asks(holder, frames) => self.ask(self.follower(relay), holder, frames),
                 Act::Told(event) => {
-                    self.counts.followed += u64::from(matches!(event, Event::Message(_)));
+                    self.counts.followed += u64::from(matches!(*event, Event::Message(_)));
                     self.trace.note(self.now, &[33, relay as u64], || {
                         format!("relay {relay} is told: {}", super::readers::words(&event))
                     });

@@ -86,8 +86,10 @@ impl<'a> Sight<'a> {
         let is_whole = plan.carries == Carries::Everything || plan.is_archive;
         let is_put_to = plan.carries != Carries::Nothing && is_whole;
         let is_due = |worker: &usize| match *worker {
-            // An archive gets them itself, a relay is given them.
-            worker if worker < WORKERS => plan.is_archive,
+            // An archive gets them itself, from who answers; a relay is given them.
+            worker if worker < WORKERS => {
+                plan.is_archive && !self.plan.replay[host_of(worker)].is_empty()
+            }
             _ => plan.is_archive || is_put_to,
         };
         self.plan.workers.iter().copied().filter(is_due).collect()
