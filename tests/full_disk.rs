@@ -26,7 +26,7 @@ const BYTES: usize = 1_000;
 
 /// A file system of its own; it is gone when this is dropped.
 pub struct Small {
-    point: PathBuf,
+    pub point: PathBuf,
     megabytes: u64,
 }
 

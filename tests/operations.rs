@@ -136,7 +136,10 @@ fn a_new_host_is_heard_from_its_first_message_by_who_learns_of_it_late() {
     );
     atomically(&bus.entry_path("app.two"), &entry);
     does(&bus.etc(), "fedmsg config check");
-    let (mut app, ready) = bus.process("app.two");
+    let new = bus.copy("new");
+    let state = format!("[bus]\nstate_dir = {:?}\n", bus.path("new-state"));
+    fs::write(new.join("15-state.toml"), state).expect("written");
+    let (mut app, ready) = bus.process_in(&new, "app.two");
     assert!(ready.ends_with(" direct"), "{ready}");
     publish(&mut app, 5, "app.n");
 

@@ -212,6 +212,11 @@ fn a_holder_that_knows_less_is_asked_for_what_it_knows() {
     assert_eq!((code, out.len()), (0, 1), "{errors:?}");
     let shown: Value = serde_json::from_str(&out[0]).expect("JSON");
     assert_eq!((&shown["answer"], &shown["epochs"][0]["last"]), (&json!("info"), &json!(5)));
+    // What it cannot say is not said, and is no failure.
+    let mut check = bus.program("fedmsg");
+    check.args(["check", "gaps", "--json"]);
+    let (code, out, errors) = Program::start(check).end();
+    assert!([0, 4].contains(&code), "{code} {out:?} {errors:?}");
     let mut tail = bus.tail(&["--from", "old.one/0:2", "--json"]);
     let numbers: Vec<u64> = (0..4).map(|_| number(&tail.json())).collect();
     assert_eq!(numbers, [2, 3, 4, 5]);

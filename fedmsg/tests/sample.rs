@@ -42,7 +42,10 @@ fn the_sample_has_no_errors_and_no_warnings() {
 fn the_service_that_matters_waits_for_a_copy_and_there_are_two_archives_for_it() {
     let config = sample();
     let level = |name| config.publisher.level_of(&identity(name)).to_string();
-    assert_eq!((level("koji.backend01"), level("bodhi.backend01")), ("replicated(1)".into(), "local".into()));
+    assert_eq!(
+        (level("koji.backend01"), level("bodhi.backend01")),
+        ("replicated(1)".into(), "local".into())
+    );
     assert_eq!(config.endpoints.values().filter(|entry| entry.archive).count(), 2);
 }
 

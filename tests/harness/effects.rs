@@ -48,13 +48,21 @@ enum Answer {
 /// A message, and whether it came late.
 type Way = (Position, bool);
 
+/// What may be of a stream that may not be of others.
+#[derive(Clone, Copy)]
+pub struct Allowed {
+    /// Keys and rules come late: then there are gaps, which are filled later.
+    pub late: fn(&StreamName) -> bool,
+    /// It was set back, so that forks of it are said.
+    pub forks: fn(&StreamName) -> bool,
+}
+
 /// What the file shows so far.
 pub struct Effects {
     path: PathBuf,
     read: u64,
     bytes: usize,
-    /// Keys and rules come late: then there are gaps, which are filled later.
-    late: bool,
+    allowed: Allowed,
     pub all: BTreeMap<Position, Done>,
     /// The last position of each stream that came in its order for the first time, and in this life.
     last: BTreeMap<StreamName, (Epoch, u64)>,
@@ -66,6 +74,8 @@ pub struct Effects {
     /// Messages that came again because their answer was not in the store, and those that came late.
     pub doubles: u64,
     pub lates: u64,
+    /// Forks that were said.
+    pub forks: u64,
     pub unsettled_max: usize,
 }
 
@@ -80,13 +90,19 @@ struct Line<'a> {
 }
 
 impl Effects {
-    /// Of bodies with so many bytes of padding.
+    /// Of bodies with so many bytes of padding; whether keys and rules come late.
     pub fn of(path: PathBuf, bytes: usize, late: bool) -> Effects {
+        let late: fn(&StreamName) -> bool = if late { |_| true } else { |_| false };
+        Effects::allowing(path, bytes, Allowed { late, forks: |_| false })
+    }
+
+    /// The same, where that depends on the stream.
+    pub fn allowing(path: PathBuf, bytes: usize, allowed: Allowed) -> Effects {
         Effects {
             path,
             read: 0,
             bytes,
-            late,
+            allowed,
             all: BTreeMap::new(),
             last: BTreeMap::new(),
             last_now: BTreeMap::new(),
@@ -95,6 +111,7 @@ impl Effects {
             lives: 0,
             doubles: 0,
             lates: 0,
+            forks: 0,
             unsettled_max: 0,
         }
     }
@@ -137,6 +154,13 @@ impl Effects {
                 }
             }
             line if line.starts_with("wrong ") => return Err("that may not be".into()),
+            line if line.starts_with("fork ") => {
+                let stream = line.split(' ').nth(1).and_then(|name| StreamName::parse(name).ok());
+                if !stream.is_some_and(|stream| (self.allowed.forks)(&stream)) {
+                    return Err("there is nobody who could have made a fork of it".into());
+                }
+                self.forks += 1;
+            }
             line => self.message(parse(line).ok_or("not understood")?)?,
         }
         Ok(())
@@ -153,6 +177,9 @@ impl Effects {
         let is_split = is_late || self.all.get(&position).is_some_and(|done| done.is_split);
         if !self.came.insert(((position.clone(), is_late), attempt)) && !is_split {
             return Err("handed out twice in one life".into());
+        }
+        if is_late && !(self.allowed.late)(&position.stream) {
+            return Err("it comes late, and nothing was late".into());
         }
         if attempt == 1 && !is_late {
             self.in_order(&position)?;
@@ -193,7 +220,7 @@ impl Effects {
             return Ok(());
         }
         let next = last.filter(|last| last.0 == *epoch).map_or(1, |(_, i)| i + 1);
-        if *i != next && !self.late {
+        if *i != next && !(self.allowed.late)(stream) {
             return Err(format!("number {next} has not come"));
         }
         self.last.insert(stream.clone(), place);

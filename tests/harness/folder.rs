@@ -51,6 +51,17 @@ pub fn addresses() -> impl Iterator<Item = String> {
     })
 }
 
+/// An address of one of many hosts, which nobody else has: as [`addresses`], with a part that says which host.
+pub fn address_of(host: u8) -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    if !cfg!(target_os = "linux") {
+        return format!("tcp://127.0.0.1:{}", free_port());
+    }
+    let (id, port) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let [high, low] = [(id >> 8) & 255, id & 255];
+    format!("tcp://127.{}.{high}.{low}:{port}", 201 + host)
+}
+
 /// The infrastructure of one test.
 pub struct Bus {
     root: TempDir,

@@ -15,7 +15,7 @@ pub mod witness;
 
 use std::time::{Duration, Instant};
 
-pub use folder::{Bus, addresses, atomically, free_port, topic};
+pub use folder::{Bus, address_of, addresses, atomically, free_port, topic};
 pub use needs::{not_run, say, succeeds};
 pub use peer::{Answerer, Asker, Frames, Peer};
 pub use program::{Program, command};

@@ -6,13 +6,15 @@
 //! done STREAM EPOCH I ATTEMPT order|late CHECK TAG N      handled, to be acknowledged now
 //! fail STREAM EPOCH I ATTEMPT order|late CHECK TAG N      could not be handled, to be said now
 //! flushed                                                 every answer to the lines above is in the store
+//! fork STREAM TEXT                                        a fork, where it is expected
 //! wrong TEXT                                              a loss, a fork, or what else may not be
 //! ```
 //!
 //! CHECK is from a hash of the body. The same lines go to stdout, after the answers. At the end of stdin it ends in order.
 //!
-//! Options: `fail` has it fail some messages once and some always; `late` takes refusals for nothing wrong, because keys
-//! and rules come late; `ack-first` acknowledges before it does anything, which is the bug that must be found.
+//! Options: `fail` has it fail some messages once and some always; `late` takes refusals that a key or a rule can cure
+//! for nothing wrong, because keys and rules come late; `forks` says forks on lines of their own; `ack-first`
+//! acknowledges before it does anything, which is the bug that must be found.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -20,7 +22,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use fedmsg::config::LoadOptions;
-use fedmsg::consumer::Start;
+use fedmsg::consumer::{Curable, Start};
 use fedmsg::durable::{DurableEvent, Retrying};
 use fedmsg::{Delivery, Durable, Event, Subscriber};
 use serde::Deserialize;
@@ -45,6 +47,7 @@ struct Body {
 struct Options {
     fail: bool,
     late: bool,
+    forks: bool,
     ack_first: bool,
 }
 
@@ -58,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match word.as_str() {
             "fail" => options.fail = true,
             "late" => options.late = true,
+            "forks" => options.forks = true,
             "ack-first" => options.ack_first = true,
             _ => return Err(format!("{word} is no option").into()),
         }
@@ -113,6 +117,9 @@ fn handle(
                 lines.push(line);
                 deliveries.push((delivery, is_good));
             }
+            DurableEvent::Bus(Event::Fork(fork)) if options.forks => {
+                lines.push(format!("fork {} {}", fork.stream, fork.kind));
+            }
             event => lines.extend(wrong(&event, options).map(|text| format!("wrong {text}"))),
         }
     }
@@ -158,8 +165,9 @@ fn line_of(delivery: &Delivery, options: Options) -> Result<(String, bool), Box<
 /// What may not be, in words.
 fn wrong(event: &DurableEvent, options: Options) -> Option<String> {
     match event {
-        DurableEvent::Bus(Event::Rejected(rejected)) if !options.late => {
-            Some(format!("rejected: {rejected}"))
+        DurableEvent::Bus(Event::Rejected(rejected)) => {
+            let is_cured_later = options.late && Curable::of(rejected.reason).is_some();
+            (!is_cured_later).then(|| format!("rejected: {rejected}"))
         }
         DurableEvent::Bus(Event::Lost(lost)) => Some(format!("lost: {lost}")),
         DurableEvent::Bus(Event::Fork(fork)) => Some(format!("fork: {fork}")),
