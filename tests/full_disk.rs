@@ -44,7 +44,7 @@ impl Small {
         Some(Small { point, megabytes: MEGABYTES })
     }
 
-    fn make_room(&mut self) {
+    pub fn make_room(&mut self) {
         self.megabytes += MORE;
         let size = format!("remount,size={}m", self.megabytes);
         let mut mount = Command::new("mount");

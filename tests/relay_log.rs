@@ -148,7 +148,7 @@ fn either_of_two_relays_may_be_killed_at_any_time() {
 }
 
 /// A service, and the configuration of an archive that has a disk of its own.
-fn archive_bus() -> (Bus, PathBuf) {
+pub fn archive_bus() -> (Bus, PathBuf) {
     let bus = bus(&["relay.far"]);
     let entry = fs::read_to_string(bus.entry_path("relay.far")).expect("read");
     let entry = entry.replace("carries = [\"{prefix}.{env}.>\"]", "archive = true");
@@ -208,7 +208,7 @@ fn an_archive_has_everything_when_a_disk_is_gone() {
 }
 
 /// A relay with another configuration.
-fn start(folder: &Path, identity: &str) -> Program {
+pub fn start(folder: &Path, identity: &str) -> Program {
     let mut relay = command("fedmsg-relay");
     relay.arg("--config-dir").arg(folder).args(["--identity", identity]);
     let mut relay = Program::start(relay);
@@ -217,7 +217,7 @@ fn start(folder: &Path, identity: &str) -> Program {
 }
 
 /// Waits until the archive has so many messages of the first epoch, by its own word.
-fn holds(bus: &Bus, count: u64) {
+pub fn holds(bus: &Bus, count: u64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut show = bus.program("fedmsg");

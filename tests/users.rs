@@ -62,13 +62,43 @@ fn bus() -> Bus {
         let key = bus.path(&format!("etc/private/{identity}.key"));
         chown(key, Some(user), Some(GROUP)).expect("chown");
     }
-    for folder in ["state", "state/streams"] {
+    for (folder, named) in
+        [("state", "/var/lib/fedmsg"), ("state/streams", "/var/lib/fedmsg/streams")]
+    {
         fs::create_dir(bus.path(folder)).expect("a folder");
-        chown(bus.path(folder), None, Some(GROUP)).expect("chgrp");
+        chown(bus.path(folder), Some(RELAY), Some(GROUP)).expect("chown");
         // Everybody of the group makes folders in it, and removes his own alone; what is in them is the group's.
-        allow(&bus.path(folder), 0o3770);
+        allow(&bus.path(folder), packaged_mode(named));
     }
     bus
+}
+
+/// The mode of a folder in what packages install.
+fn packaged_mode(folder: &str) -> u32 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/tmpfiles.d/fedmsg.conf");
+    let text = fs::read_to_string(path).expect("systemd/tmpfiles.d/fedmsg.conf");
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mode = lines.filter(|words| words.first() == Some(&"d") && words[1] == folder);
+    let modes: Vec<u32> =
+        mode.map(|words| u32::from_str_radix(words[2], 8).expect("octal")).collect();
+    assert_eq!(modes.len(), 1, "one line for {folder}");
+    modes[0]
+}
+
+/// systemd gives the folder of state its mode at each start of a unit.
+#[test]
+fn units_leave_the_folder_of_state_as_it_was_made() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd");
+    let mut seen = 0;
+    for unit in ["fedmsg-relay.service", "fedmsg-outbox.service"] {
+        let text = fs::read_to_string(units.join(unit)).expect(unit);
+        for mode in text.lines().filter_map(|line| line.strip_prefix("StateDirectoryMode=")) {
+            let mode = u32::from_str_radix(mode, 8).expect("octal");
+            assert_eq!(mode, packaged_mode("/var/lib/fedmsg"), "{unit}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
 }
 
 fn numbers(lines: &[String]) -> Vec<u64> {
@@ -159,7 +189,7 @@ fn a_folder_that_is_another_users_alone_is_said() {
     let said = errors.join("\n");
     assert!(code != 0 && said.contains(&path.display().to_string()), "{code}: {said}");
     // Once the group shares it, nothing else is needed.
-    allow(&bus.path("state/streams"), 0o3770);
+    allow(&bus.path("state/streams"), packaged_mode("/var/lib/fedmsg/streams"));
     let (code, _, errors) = start(APP, &publish).end();
     assert_eq!(code, 0, "{errors:?}");
 }

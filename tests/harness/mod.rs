@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use folder::{Bus, address_of, addresses, atomically, free_port, topic};
 pub use needs::{not_run, say, succeeds};
-pub use peer::Peer;
+pub use peer::{Answerer, Asker, Frames, Peer};
 pub use program::{Program, command};
 pub use rounds::Rounds;
 

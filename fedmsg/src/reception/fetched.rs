@@ -102,9 +102,11 @@ impl Reception {
                 }
                 Ok(_) => self.repair.blame(&fetched.holder, now),
                 Err(refused) => {
+                    let reason = refused.reason;
                     if self.refused_of_holder(*refused, &fetched, now) {
                         self.repair.blame(&fetched.holder, now);
                     }
+                    self.look_whether_believed(stream, reason);
                 }
             }
         }
@@ -159,6 +161,17 @@ impl Reception {
         self.repair.blame(&asked.holder, now);
         if asked.single {
             self.fetch(asked.stream.clone(), asked.epoch, i, now);
+        }
+    }
+
+    /// A stream that nobody here believes, because its key is not trusted, has no past that could be waited for.
+    fn look_whether_believed(&mut self, stream: &StreamName, reason: Rejection) {
+        let is_ours = matches!(reason, Rejection::UnknownKey | Rejection::RevokedKey);
+        if is_ours
+            && self.sequencer.position(stream).is_none()
+            && let Some(history) = &mut self.history
+        {
+            history.is_stuck(stream);
         }
     }
 

@@ -8,7 +8,7 @@ use fedmsg::record::{After, Level, State};
 use fedmsg::seal::Sealer;
 use fedmsg::sequence::Begin;
 
-use crate::bus::key;
+use crate::bus::{key, trust_in};
 use crate::world::{Mode, STREAM, World, Writer, at, epoch, fetched};
 
 fn history(order: Order, holders: usize) -> (World, Writer) {
@@ -65,6 +65,21 @@ fn a_stream_that_cannot_be_read_to_the_end_is_named() {
     world.pass(STALL_MS + 40_000);
     world.says("live 1 caught-up:1 incomplete:bodhi.backend01/0");
     assert_eq!(world.stalled.len(), 1);
+}
+
+#[test]
+fn a_stream_whose_key_is_not_trusted_holds_no_past_up() {
+    let (mut world, mut writer) = history(Order::Time, 2);
+    let beat = writer.beat(0);
+    for host in &mut world.hosts {
+        host.shelf.heartbeat = Some(beat.wire.clone());
+    }
+    world.reception.set_trust(trust_in(Vec::new()));
+    world.pass(LISTING_MS + 3_000);
+    let mut said = world.words.clone();
+    said.dedup();
+    let over = ["caught-up:1", "incomplete:bodhi.backend01/0"].join(" ");
+    assert!(said.contains(&over), "{said:?}");
 }
 
 #[test]
