@@ -92,9 +92,9 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
     let relay = Relay {
         core,
         own,
-        key,
         on_disk: keeping.on_disk(),
-        writer: Writer::start(keeping, sockets.waker())?,
+        writer: Writer::start(keeping, Arc::clone(&key), sockets.waker())?,
+        key,
         sockets,
         waiting: Waiting::default(),
         following,
@@ -364,7 +364,7 @@ impl Relay {
         let written = if is_much { self.writer.wait() } else { self.writer.written() };
         let is_free = written.is_some();
         if let Some((batch, stored)) = written {
-            self.settled(&batch, &stored);
+            self.settled(batch, &stored);
         }
         if is_much || is_free {
             self.store();
@@ -383,7 +383,7 @@ impl Relay {
     /// Publishes and answers what the disk has taken meanwhile.
     fn settle(&mut self) {
         if let Some((batch, stored)) = self.writer.written() {
-            self.settled(&batch, &stored);
+            self.settled(batch, &stored);
         }
     }
 
@@ -391,7 +391,7 @@ impl Relay {
     fn store_all(&mut self) {
         loop {
             if let Some((batch, stored)) = self.writer.wait() {
-                self.settled(&batch, &stored);
+                self.settled(batch, &stored);
             }
             self.store();
             if !self.writer.is_busy() {
@@ -400,7 +400,7 @@ impl Relay {
         }
     }
 
-    fn settled(&mut self, batch: &Batch<(Bytes, RequestId)>, stored: &Result<(), String>) {
+    fn settled(&mut self, batch: Batch<(Bytes, RequestId)>, stored: &Result<(), String>) {
         let Relay { waiting, core, on_disk, key, sockets, .. } = self;
         waiting.settle(batch, stored, (core, on_disk), key, &mut Crowd(sockets));
         if let (Err(_), Some(following)) = (stored, &mut self.following) {

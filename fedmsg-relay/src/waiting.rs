@@ -23,9 +23,14 @@ pub struct Waiting<P> {
     bytes: usize,
 }
 
-/// What is stored with one sync: what was put or followed, and by whom.
+/// What is stored with one sync.
 #[derive(Debug)]
-pub struct Batch<P>(Vec<(Option<P>, Taken)>);
+pub struct Batch<P> {
+    /// What was put or followed, and by whom.
+    taken: Vec<(Option<P>, Taken)>,
+    /// The answers to each of those who have put something, where they were signed already.
+    signed: Vec<Vec<Reply>>,
+}
 
 /// Everybody who waits for a relay: readers, and producers.
 pub trait Outside<P> {
@@ -37,7 +42,8 @@ pub trait Outside<P> {
 
 impl<P> Default for Waiting<P> {
     fn default() -> Waiting<P> {
-        Waiting { collected: Batch(Vec::new()), records: 0, bytes: 0 }
+        let collected = Batch { taken: Vec::new(), signed: Vec::new() };
+        Waiting { collected, records: 0, bytes: 0 }
     }
 }
 
@@ -48,7 +54,7 @@ impl<P> Waiting<P> {
         let (records, bytes) = taken.size();
         self.records += records;
         self.bytes += bytes;
-        self.collected.0.push((from, taken));
+        self.collected.taken.push((from, taken));
         self.records >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
     }
 
@@ -56,7 +62,7 @@ impl<P> Waiting<P> {
     /// [`settle`](Waiting::settle) then, before it hands over more. Nothing, when nothing waits.
     pub fn hand_over(&mut self, core: &mut RelayCore) -> Option<Batch<P>> {
         let Waiting { collected, .. } = std::mem::take(self);
-        if collected.0.is_empty() {
+        if collected.taken.is_empty() {
             return None;
         }
         core.handed_over();
@@ -67,7 +73,7 @@ impl<P> Waiting<P> {
     /// nor of what was collected since, and their producers keep all of it.
     pub fn settle(
         &mut self,
-        batch: &Batch<P>,
+        mut batch: Batch<P>,
         stored: &Result<(), String>,
         (core, kept): (&mut RelayCore, &impl Kept),
         key: &SecretKey,
@@ -95,7 +101,7 @@ impl<P> Waiting<P> {
         key: &SecretKey,
         outside: &mut impl Outside<P>,
     ) -> Result<(), String> {
-        let Some(batch) = self.hand_over(core) else { return Ok(()) };
+        let Some(mut batch) = self.hand_over(core) else { return Ok(()) };
         if bug("relay-answers-before-sync") {
             batch.answer(&Ok(()), key, outside);
         }
@@ -103,7 +109,7 @@ impl<P> Waiting<P> {
             batch.publish(outside);
         }
         let stored = keeping.store(batch.taken());
-        self.settle(&batch, &stored, (core, keeping), key, outside);
+        self.settle(batch, &stored, (core, keeping), key, outside);
         stored
     }
 }
@@ -116,7 +122,13 @@ fn encoded_again(wire: &Wire) -> Wire {
 impl<P> Batch<P> {
     /// What is to be stored.
     pub fn taken(&self) -> impl Iterator<Item = &Taken> + Clone {
-        self.0.iter().map(|(_, taken)| taken)
+        self.taken.iter().map(|(_, taken)| taken)
+    }
+
+    /// Signs the receipts, when the disk has taken it: whoever has time for that may do it before the batch is settled.
+    pub fn sign(&mut self, key: &SecretKey) {
+        let asked = self.taken.iter().filter(|(from, _)| from.is_some());
+        self.signed = asked.map(|(_, taken)| taken.answers(key)).collect();
     }
 
     fn publish(&self, outside: &mut impl Outside<P>) {
@@ -128,11 +140,17 @@ impl<P> Batch<P> {
         }
     }
 
-    fn answer(&self, stored: &Result<(), String>, key: &SecretKey, outside: &mut impl Outside<P>) {
-        for (from, taken) in &self.0 {
+    fn answer(
+        &mut self,
+        stored: &Result<(), String>,
+        key: &SecretKey,
+        outside: &mut impl Outside<P>,
+    ) {
+        let mut signed = std::mem::take(&mut self.signed).into_iter();
+        for (from, taken) in &self.taken {
             let Some(from) = from else { continue };
             let replies = match stored {
-                Ok(()) => taken.answers(key),
+                Ok(()) => signed.next().unwrap_or_else(|| taken.answers(key)),
                 Err(text) => vec![Reply::Err { code: ErrorCode::Full, text: text.clone() }],
             };
             outside.answer(from, replies);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{io, panic, thread};
 
+use fedmsg::keys::SecretKey;
 use fedmsg::transport::Wake;
 
 use crate::keeping::Keeping;
@@ -23,15 +24,22 @@ pub(crate) struct Writer<P> {
 }
 
 impl<P: Send + 'static> Writer<P> {
-    /// Writes into this log, and wakes the relay's loop when a batch is written.
-    pub(crate) fn start(keeping: Keeping, waker: Arc<dyn Wake>) -> io::Result<Writer<P>> {
+    /// Writes into this log, signs the receipts for what is written, and wakes the relay's loop then.
+    pub(crate) fn start(
+        keeping: Keeping,
+        key: Arc<SecretKey>,
+        waker: Arc<dyn Wake>,
+    ) -> io::Result<Writer<P>> {
         let keeping = Arc::new(Mutex::new(keeping));
         let (batches, orders) = sync_channel::<Batch<P>>(1);
         let (done, written) = sync_channel(1);
         let log = Arc::clone(&keeping);
         let run = move || {
-            for batch in orders {
+            for mut batch in orders {
                 let stored = lock(&log).store(batch.taken());
+                if stored.is_ok() {
+                    batch.sign(&key);
+                }
                 if done.send((batch, stored)).is_err() {
                     return;
                 }

@@ -389,8 +389,11 @@ impl Outside<Range<usize>> for Outsiders<'_> {
 
     fn answer(&mut self, to: &Range<usize>, replies: Vec<Reply>) {
         for reply in replies {
-            let Reply::Stored { span, .. } = reply else { continue };
-            for sealed in &self.all[to.clone()][span.at as usize..(span.at + span.count) as usize] {
+            let Reply::Stored { span, receipt } = reply else { continue };
+            let of = &self.all[to.clone()][span.at as usize..(span.at + span.count) as usize];
+            let leaves: Vec<Leaf> = of.iter().map(|sealed| sealed.leaf).collect();
+            stored::verify(&receipt, &leaves, &trust(">").keys).expect("a receipt for these");
+            for sealed in of {
                 assert!(self.is_on_disk(sealed), "number {} is acknowledged", sealed.i);
                 self.acknowledged = self.acknowledged.max(sealed.i + 1);
             }
@@ -423,16 +426,20 @@ fn history(seed: u64, all: &[Sealed]) -> Counts {
             }
             4 if on_way.is_none() => on_way = waiting.hand_over(&mut relay),
             5 | 6 if written.is_none() => {
-                let Some(batch) = &on_way else { continue };
+                let Some(batch) = &mut on_way else { continue };
                 let fails = random.u8(..4) == 0 && steps < 1_000;
                 disk.disk.set_capacity(fails.then_some(0));
-                written = Some(disk.log.store(batch.taken()));
+                let stored = disk.log.store(batch.taken());
+                if stored.is_ok() && random.bool() {
+                    batch.sign(&key(1));
+                }
+                written = Some(stored);
             }
             _ => {
-                if let (Some(batch), Some(stored)) = (&on_way, written.take()) {
+                if let Some(stored) = written.take() {
+                    let batch = on_way.take().expect("what was written");
                     let core = (&mut relay, &on_disk);
                     waiting.settle(batch, &stored, core, &key(1), &mut outsiders);
-                    on_way = None;
                 }
             }
         }
