@@ -11,6 +11,7 @@ mod scene;
 mod workers;
 
 use std::fs;
+use std::slice::from_ref;
 use std::time::SystemTime;
 
 use fedmsg::consumer::Position;
@@ -89,7 +90,7 @@ fn a_service_gets_a_new_key(fleet: &mut Fleet, rounds: &mut Rounds) {
     let machines = fleet.machines(rounds);
     let own = machines.iter().position(|name| *name == host).expect("it is there");
     let (before, after) = machines.split_at(own + 1);
-    fleet.roll(&[both.clone()], before, rounds);
+    fleet.roll(from_ref(&both), before, rounds);
     fleet.hosts[host].hold(&private.join(format!("{identity}.key")));
     for at in 0..fleet.workers.len() {
         if fleet.workers[at].identity == identity {
