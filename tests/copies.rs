@@ -372,3 +372,24 @@ fn a_pod_without_relays_says_so_and_does_not_hang_when_it_ends() {
     let (code, _, errors) = pod.end();
     assert_eq!(code, 0, "{errors:?}");
 }
+
+#[test]
+fn a_command_without_a_disk_waits_for_relays_and_one_with_an_outbox_for_what_it_is_told() {
+    let bus = pods("stored(2)");
+    let _relays = [bus.relay("relay.one"), bus.relay("relay.two")];
+    let publish = |folder: &Path| {
+        let mut publish = command("fedmsg");
+        publish.arg("--config-dir").arg(folder).env("FEDMSG_IDENTITY", "app.pod");
+        publish.args(["publish", "app.n", "{}", "--json", "--wait", "stored", "--timeout", "20s"]);
+        let (code, lines, errors) = Program::start(publish).end();
+        assert_eq!((code, lines.len()), (0, 1), "{errors:?}");
+        serde_json::from_str::<Value>(&lines[0]).expect("JSON")
+    };
+    let said = publish(&of_pods(&bus));
+    assert_eq!(said["level"], "stored(2)");
+    assert_eq!(said["copies"], json!(["relay.one", "relay.two"]));
+    let text = "[publisher.levels]\napp = \"replicated(2)\"\n";
+    fs::write(bus.path("etc/16.toml"), text).expect("written");
+    let said = publish(&bus.etc());
+    assert_eq!((&said["level"], &said["state"]), (&json!("local"), &json!("stored")));
+}

@@ -1,22 +1,27 @@
 //! Daemons that say how they are: over HTTP, and to the service manager, whose socket is one of the test's own.
 
+mod documents;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::full_disk::Small;
 use crate::harness::{
-    Bus, PATIENCE, Program, atomically, free_port, not_run, succeeds, trace, until,
+    Bus, PATIENCE, Program, atomically, command, free_port, not_run, succeeds, trace, until,
 };
 use crate::publishing::publish;
 
 /// The time in which a sign of life is expected.
 const WATCHDOG: Duration = Duration::from_secs(4);
+/// Between two requests for the same.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// A daemon with its pages.
 struct Served {
@@ -26,8 +31,18 @@ struct Served {
 
 impl Served {
     fn start(bus: &Bus, name: &str, arguments: &[&str], manager: Option<&Manager>) -> Served {
+        Served::start_in(&bus.etc(), name, arguments, manager)
+    }
+
+    fn start_in(
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        manager: Option<&Manager>,
+    ) -> Served {
         let port = free_port();
-        let mut command = bus.program(name);
+        let mut command = command(name);
+        command.arg("--config-dir").arg(folder);
         command.args(["-v", "--status", &port.to_string()]).args(arguments);
         if let Some(manager) = manager {
             command.env("NOTIFY_SOCKET", &manager.path);
@@ -51,7 +66,27 @@ impl Served {
 
     /// Waits until a page answers so.
     fn says(&self, path: &str, code: u16, text: &str) -> String {
-        until(|| self.get(path).filter(|(is, body)| *is == code && body.contains(text))).1
+        let fits = |(is, body): &(u16, String)| *is == code && body.contains(text);
+        let what = format!("{path} with {code} and {text:?}");
+        self.until(&what, || self.get(path), fits).1
+    }
+
+    /// Asks again and again. Not as fast as it can: each connection takes a port away for a minute.
+    fn until<T: std::fmt::Debug>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> Option<T>,
+        fits: impl Fn(&T) -> bool,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = ask();
+            assert!(Instant::now() < deadline, "waited for {what}; the last answer: {answer:?}");
+            match answer.filter(&fits) {
+                Some(answer) => return answer,
+                None => std::thread::sleep(BETWEEN),
+            }
+        }
     }
 
     fn status(&self) -> Value {
@@ -66,6 +101,11 @@ impl Served {
         let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = value.unwrap_or_else(|| panic!("there is no {name} in\n{body}"));
         value.parse().expect("a number")
+    }
+
+    /// Waits until a metric is as much as that.
+    fn reaches(&self, name: &str, value: f64) {
+        self.until(name, || Some(self.metric(name)), |is| *is >= value);
     }
 
     fn hangup(&self) {
@@ -131,7 +171,7 @@ fn a_relay_shows_what_it_carries() {
         publish(&publisher, "a.n", n);
     }
     assert!(publisher.flush(PATIENCE), "the relay has everything");
-    until(|| (relay.metric("fedmsg_relay_carried_total") == 20.0).then_some(()));
+    relay.reaches("fedmsg_relay_carried_total", 20.0);
     assert!(relay.metric("fedmsg_log_records_total") >= 20.0);
     assert!(relay.metric("fedmsg_log_bytes") > 0.0);
     let status = relay.status();
@@ -223,12 +263,13 @@ impl SlowDisk {
         });
         SlowDisk(child)
     }
+}
 
-    /// It answers again.
-    fn heals(mut self) {
-        let id = self.0.id().to_string();
-        assert!(succeeds(Command::new("kill").args(["-INT", &id])));
-        self.0.wait().expect("it ends");
+/// It answers again, also when the test has failed.
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        succeeds(Command::new("kill").args(["-INT", &self.0.id().to_string()]));
+        let _ = self.0.wait();
     }
 }
 
@@ -252,15 +293,43 @@ fn a_relay_whose_disk_hangs_gives_no_sign_of_life_and_says_why() {
     assert_eq!(relay.status()["live"], false, "everything is answered all the same");
     // Whatever was told before it hung is taken out, and then a whole time of the watchdog goes by.
     manager.drain();
-    let age = || relay.metric("fedmsg_progress_age_seconds{part=\"writer\"}");
-    let late = age() + WATCHDOG.as_secs_f64();
-    until(|| (age() > late).then_some(()));
+    let age = "fedmsg_progress_age_seconds{part=\"writer\"}";
+    relay.reaches(age, relay.metric(age) + WATCHDOG.as_secs_f64());
     let told = manager.drain();
     assert!(!told.iter().any(|message| message.contains("WATCHDOG=1")), "{told:?}");
-    disk.heals();
+    drop(disk);
     relay.says("/ready", 200, "ready");
     manager.until("WATCHDOG=1");
     assert!(publisher.flush(PATIENCE), "it goes on");
+}
+
+#[test]
+fn a_relay_whose_disk_is_full_lives_and_is_not_ready_until_there_is_room() {
+    let bus = Bus::new(&["relay.one"]);
+    bus.key("log.one");
+    let Some(small) = Small::mount(bus.path("small")) else { return };
+    let other = bus.copy("other");
+    let state = format!("[bus]\nstate_dir = {:?}\n", bus.path("small"));
+    fs::write(other.join("15-state.toml"), state).expect("written");
+    let relay = Served::start_in(&other, "fedmsg-relay", &[], None);
+    relay.says("/ready", 200, "ready");
+    let filling = small.point.join("filling");
+    let mut file = fs::File::create(&filling).expect("made");
+    while file.write_all(&[0; 4_096]).is_ok() {}
+    drop(file);
+    let mut command = bus.program("fedmsg");
+    command.env("FEDMSG_IDENTITY", "log.one");
+    command.args(["publish", "log.n", "--wait", "stored", "--timeout", "2s"]);
+    let mut command = Program::start(command);
+    command.tell(&"x".repeat(600_000));
+    assert_eq!(command.end().0, 75, "the relay takes nothing");
+    relay.says("/ready", 503, "the disk takes nothing");
+    relay.says("/live", 200, "live");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 1.0);
+    fs::remove_file(&filling).expect("removed");
+    // Nobody puts anything: it finds out by itself.
+    relay.says("/ready", 200, "ready");
+    assert_eq!(relay.metric("fedmsg_log_degraded"), 0.0);
 }
 
 #[test]
@@ -275,10 +344,11 @@ fn a_tail_is_ready_when_its_streams_are_live() {
     publish(&publisher, "app.n", 1);
     tail.program.json();
     tail.says("/ready", 200, "ready");
-    until(|| (tail.metric("fedmsg_tail_messages_total") == 1.0).then_some(()));
+    tail.reaches("fedmsg_tail_messages_total", 1.0);
     assert_eq!(tail.metric("fedmsg_subscriber_lost_total"), 0.0);
     publisher.close();
-    tail.says("/status", 200, "endpoints are down: app.one");
+    // Meanwhile the service manager reads nothing, and nobody waits for it.
+    tail.says("/status", 200, "endpoints that are not heard: app.one");
     tail.hangup();
     manager.until("RELOADING=1");
     assert_eq!(manager.next().lines().next(), Some("READY=1"));
@@ -332,104 +402,4 @@ fn those_who_hold_connections_keep_nobody_out() {
     relay.says("/ready", 200, "ready");
     assert!(relay.metric("fedmsg_status_refused_total") > 100.0);
     drop(hostile);
-}
-
-/// What a document's tables say of each metric: name, kind, meaning.
-fn documented(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path).expect("the document");
-    text.lines().filter(|line| line.starts_with("| `fedmsg_")).map(str::to_owned).collect()
-}
-
-mod documents {
-    use std::collections::BTreeSet;
-
-    use fedmsg::durable::DurableMetrics;
-    use fedmsg::journal::JournalMetrics;
-    use fedmsg::publisher::PublisherMetrics;
-    use fedmsg::subscriber::SubscriberMetrics;
-    use fedmsg_tool::metrics::Metrics;
-
-    use super::*;
-
-    fn repository(path: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-    }
-
-    /// The rows of what is served: name, kind, help, as the document has them.
-    fn served(text: &str) -> BTreeSet<String> {
-        let mut rows = BTreeSet::new();
-        let help = |name: &str| {
-            let start = format!("# HELP {name} ");
-            text.lines().find_map(|line| line.strip_prefix(&start)).expect("help").to_owned()
-        };
-        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-            let (name, kind) = line.split_once(' ').expect("name and kind");
-            let end = match kind {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
-            };
-            rows.insert(format!("| `{name}{end}` | {kind} | {} |", help(name)));
-        }
-        rows
-    }
-
-    /// What an archive, a tail, and services with the library serve.
-    fn all_served() -> BTreeSet<String> {
-        let bus = Bus::new(&["relay.one"]);
-        let entry = bus.entry_path("relay.one");
-        let text = fs::read_to_string(&entry).expect("its entry") + "archive = true\n";
-        atomically(&entry, &text);
-        let relay = Served::start(&bus, "fedmsg-relay", &[], None);
-        let tail = Served::start(&bus, "fedmsg-tail", &[], None);
-        let mut rows = served(&relay.says("/metrics", 200, "fedmsg_subscriber_turns"));
-        rows.extend(served(&tail.says("/metrics", 200, "fedmsg_tail_messages")));
-        let mut metrics = Metrics::default();
-        let (mut publisher, mut durable) = (PublisherMetrics::default(), DurableMetrics::default());
-        publisher.journal = Some(JournalMetrics::default());
-        durable.reader = Some(SubscriberMetrics::default());
-        metrics.add(&publisher);
-        metrics.add(&durable);
-        rows.extend(served(&metrics.render()));
-        rows
-    }
-
-    #[test]
-    fn the_document_and_the_alerts_name_what_is_served() {
-        let served = all_served();
-        let document: BTreeSet<String> =
-            documented(&repository("docs/metrics.md")).into_iter().collect();
-        let missing: Vec<_> = served.difference(&document).collect();
-        let invented: Vec<_> = document.difference(&served).collect();
-        assert!(
-            missing.is_empty() && invented.is_empty(),
-            "in docs/metrics.md\nmissing: {missing:#?}\ninvented: {invented:#?}"
-        );
-        let names: BTreeSet<&str> = served.iter().filter_map(|row| row.split('`').nth(1)).collect();
-        alerts_use(&names);
-    }
-
-    fn alerts_use(names: &BTreeSet<&str>) {
-        let text = fs::read_to_string(repository("alerts/fedmsg.rules.yaml")).expect("alerts");
-        let rules: Value = serde_saphyr::from_str(&text).expect("YAML");
-        let daemons = fs::read_to_string(repository("docs/daemons.md")).expect("docs/daemons.md");
-        let rules = rules["groups"][0]["rules"].as_array().expect("rules").clone();
-        assert!(rules.len() > 10, "there are alerts");
-        for rule in rules {
-            let alert = rule["alert"].as_str().expect("a name");
-            let expression = rule["expr"].as_str().expect("an expression");
-            let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-            for word in words.filter(|word| word.starts_with("fedmsg_")) {
-                assert!(names.contains(word), "{alert}: there is no metric {word}");
-            }
-            assert!(
-                matches!(rule["labels"]["severity"].as_str(), Some("page" | "warn")),
-                "{alert}"
-            );
-            for annotation in ["summary", "description"] {
-                assert!(rule["annotations"][annotation].is_string(), "{alert}: no {annotation}");
-            }
-            assert!(daemons.contains(&format!("`{alert}`")), "{alert} is not in docs/daemons.md");
-        }
-    }
 }

@@ -25,14 +25,14 @@ const MANY: u64 = 128;
 const BYTES: usize = 1_000;
 
 /// A file system of its own; it is gone when this is dropped.
-struct Small {
-    point: PathBuf,
+pub struct Small {
+    pub point: PathBuf,
     megabytes: u64,
 }
 
 impl Small {
     /// Mounted there, or nothing where this process may not mount.
-    fn mount(point: PathBuf) -> Option<Small> {
+    pub fn mount(point: PathBuf) -> Option<Small> {
         fs::create_dir_all(&point).expect("a folder");
         let size = format!("size={MEGABYTES}m");
         let mut mount = Command::new("mount");

@@ -6,6 +6,7 @@
 mod addresses;
 mod bench;
 mod chaos;
+mod check;
 mod cli;
 mod commands;
 mod consumer_cli;
@@ -26,6 +27,7 @@ mod journal_cli;
 mod kills;
 mod options;
 mod outbox;
+mod outbox_table;
 mod partitions;
 mod publishing;
 mod relay;

@@ -7,12 +7,17 @@ use fedmsg::config::Config;
 use fedmsg::endpoint::Endpoint;
 use fedmsg::followed::Followed;
 use fedmsg::frames::{Answer, Ask, Reply, Request, RequestId};
+use fedmsg::limits::GET_MESSAGES_MAX;
 use fedmsg::repair::Holders;
 use fedmsg::transport::Asker;
 use fedmsg::{Identity, StreamName};
 
 /// How long a holder may be silent before it is asked once more for being connected.
 const STEP: Duration = Duration::from_millis(20);
+/// How long it is waited at most before it is looked whether to stop.
+const LOOK: Duration = Duration::from_millis(100);
+/// A time that no clock reaches is as good as a year.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// Questions that one holder has not answered; others wait.
 const AT_ONCE: usize = 16;
 
@@ -23,8 +28,19 @@ pub(crate) struct Question {
     pub(crate) holders: Vec<Endpoint>,
 }
 
-/// What came to a question: the first frame of each holder's answer.
-pub(crate) type Answers = BTreeMap<Endpoint, Reply>;
+/// What came to a question: each holder's answer, which is several replies for a part of a stream.
+pub(crate) type Answers = BTreeMap<Endpoint, Vec<Reply>>;
+
+/// How long it is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Until<'a> {
+    /// Then it is over.
+    pub(crate) end: Instant,
+    /// Whether somebody wants it to be over now.
+    pub(crate) is_stopped: &'a (dyn Fn() -> bool + Sync),
+    /// Is told how many of so many questions are open.
+    pub(crate) tell: &'a (dyn Fn(usize, usize) + Sync),
+}
 
 /// Whoever may have the stream: its own identity's addresses first, then those of who carries other streams.
 pub(crate) fn holders_of(config: &Config, stream: &StreamName) -> Vec<Endpoint> {
@@ -49,14 +65,28 @@ pub(crate) fn ask(
     timeout: Duration,
     enough: impl Fn(&Reply) -> bool,
 ) -> Vec<Answers> {
+    let now = Instant::now();
+    let end = now.checked_add(timeout).unwrap_or(now + LONGEST);
+    let until = Until { end, is_stopped: &|| false, tell: &|_, _| {} };
+    ask_until(asker, questions, until, enough)
+}
+
+/// The same until then, or until somebody stops it.
+pub(crate) fn ask_until(
+    asker: &mut dyn Asker,
+    questions: &[Question],
+    until: Until<'_>,
+    enough: impl Fn(&Reply) -> bool,
+) -> Vec<Answers> {
     let all: BTreeSet<&Endpoint> = questions.iter().flat_map(|one| &one.holders).collect();
     asker.follow(&all.into_iter().cloned().collect::<Vec<_>>());
     let mut asking = Asking::new(questions);
-    let (start, mut told) = (Instant::now(), Vec::new());
-    while asking.is_open() && start.elapsed() < timeout {
+    let mut told = Vec::new();
+    while asking.is_open() && Instant::now() < until.end && !(until.is_stopped)() {
         let all_out = asking.send(asker, questions);
-        let left = timeout.saturating_sub(start.elapsed());
-        asker.receive(if all_out { left } else { left.min(STEP) }, &mut told);
+        let left = until.end.saturating_duration_since(Instant::now());
+        asker.receive(left.min(if all_out { LOOK } else { STEP }), &mut told);
+        (until.tell)(asking.open_count(), questions.len());
         for told in told.drain(..) {
             if let Ok(answer) = Answer::parse(&told.frames) {
                 asking.take(told.holder, answer, &enough);
@@ -93,6 +123,10 @@ impl Asking {
         self.open.iter().any(|open| *open > 0)
     }
 
+    fn open_count(&self) -> usize {
+        self.open.iter().filter(|open| **open > 0).count()
+    }
+
     /// Sends what can be sent; whether nothing waits for a connection.
     fn send(&mut self, asker: &mut dyn Asker, questions: &[Question]) -> bool {
         let mut all_out = true;
@@ -119,12 +153,22 @@ impl Asking {
     fn take(&mut self, holder: Endpoint, answer: Answer, enough: &impl Fn(&Reply) -> bool) {
         let Ok(id) = <[u8; 8]>::try_from(answer.id.as_bytes()) else { return };
         let at = u64::from_be_bytes(id) as usize;
-        // Only what was asked, and of several frames the first.
-        if !self.out.get_mut(&holder).is_some_and(|out| out.remove(&at)) {
+        let is_last = !matches!(answer.reply, Reply::Msg { .. } | Reply::Gone { .. });
+        // Only what was asked, and once.
+        let Some(out) = self.out.get_mut(&holder) else { return };
+        if !(if is_last { out.remove(&at) } else { out.contains(&at) }) {
             return;
         }
-        self.open[at] = if enough(&answer.reply) { 0 } else { self.open[at].saturating_sub(1) };
-        self.answers[at].insert(holder, answer.reply);
+        if enough(&answer.reply) {
+            self.open[at] = 0;
+        } else if is_last {
+            self.open[at] = self.open[at].saturating_sub(1);
+        }
+        let replies = self.answers[at].entry(holder).or_default();
+        // A holder sends no more than this; one that does so all the same is not heard out.
+        if is_last || replies.len() <= GET_MESSAGES_MAX as usize {
+            replies.push(answer.reply);
+        }
     }
 }
 
@@ -162,5 +206,27 @@ mod tests {
         asking.take(two[1].clone(), Answer { id: id(1), reply: no.clone() }, &enough);
         asking.take(two[1].clone(), Answer { id: id(7), reply: no }, &enough);
         assert!(!asking.is_open());
+    }
+
+    #[test]
+    fn an_answer_of_several_replies_is_heard_to_its_end() {
+        let stream = StreamName::parse("app.one/0").expect("a stream");
+        let epoch = fedmsg::envelope::Epoch::parse("00000000-0000-7000-8000-000000000001");
+        let epoch = epoch.expect("an epoch");
+        let ask = Ask::Get { stream, epoch, from: 1, to: 9, max: 9, filters: Vec::new() };
+        let questions = [Question { ask, holders: vec![holder(1)] }];
+        let mut asking = Asking::new(&questions);
+        asking.out.insert(holder(1), BTreeSet::from([0]));
+        let id = RequestId::new(&0u64.to_be_bytes()).expect("an id");
+        let reason = fedmsg::frames::Word::parse("damaged").expect("a word");
+        let gone = |i| Reply::Gone { i, leaf: fedmsg::merkle::Leaf::NONE, reason: reason.clone() };
+        let end = Reply::End { upto: 2, more: false };
+        for (reply, is_open) in
+            [(gone(1), true), (gone(2), true), (end.clone(), false), (gone(3), false)]
+        {
+            asking.take(holder(1), Answer { id: id.clone(), reply }, &|_| false);
+            assert_eq!(asking.is_open(), is_open);
+        }
+        assert_eq!(asking.answers[0][&holder(1)], [gone(1), gone(2), end]);
     }
 }

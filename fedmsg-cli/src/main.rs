@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod check;
 mod config;
 mod consumer;
 mod demo;
@@ -41,8 +42,11 @@ enum Command {
     Tail(Box<fedmsg_tail::Options>),
     /// Carry what producers behind firewalls send (fedmsg-relay)
     Relay(fedmsg_relay::Options),
-    /// Show who is alive: streams, how far they are, and who sees another configuration
+    /// Show who is alive: streams, how far they are, who keeps them, which consumers lag, and who sees another
+    /// configuration
     Streams(streams::Options),
+    /// Whether all is well: silence, lag, gaps, disk, configuration; for people and for monitoring
+    Check(check::Options),
     /// Look at one stream where it is kept; have it begin a new epoch; say that it has ended
     Stream(stream::Options),
     /// Look after what publishers of this host kept
@@ -104,6 +108,7 @@ fn run(cli: Cli) -> Result<Code, AnyError> {
         Command::Tail(options) => fedmsg_tail::run(*options, common).map_err(any),
         Command::Relay(options) => fedmsg_relay::run(&options, common).map_err(any),
         Command::Streams(options) => streams::run(&options, common).map_err(any),
+        Command::Check(options) => check::run(&options, common).map_err(any),
         Command::Stream(options) => stream::run(&options, common).map_err(any),
         Command::Journal(options) => journal::run(&options, common).map_err(any),
         Command::Consumer(options) => consumer::run(&options, common).map_err(any),

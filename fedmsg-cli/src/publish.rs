@@ -170,7 +170,7 @@ impl Fault for Error {
             Error::Publish(
                 PublishError::OutboxFull { .. }
                 | PublishError::OutboxHeld { .. }
-                | PublishError::NotCopied { .. },
+                | PublishError::NotCopied(_),
             ) => Code::RetryLater,
             Error::Publish(PublishError::Indeterminate) => Code::TimedOut,
             Error::Unreachable(_) | Error::Build(BuildError::NoWay { .. }) => {

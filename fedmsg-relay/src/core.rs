@@ -3,8 +3,8 @@
 
 mod answer;
 mod following;
+mod unstored;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use fedmsg::envelope::{Epoch, Kind, Wire};
@@ -17,9 +17,12 @@ use fedmsg::rejection::Rejection;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
+// Its keys are names of streams with a good signature.
+use foldhash::{HashMap, HashMapExt};
 
 pub use answer::Taken;
 use answer::Verdict;
+use unstored::{Appends, Unstored};
 
 /// Streams whose position is kept in memory; the one silent for longest is forgotten first, and is found again in
 /// the log.
@@ -96,8 +99,7 @@ pub struct RelayCore {
     is_archive: bool,
     opener: Opener,
     streams: HashMap<StreamName, Carried>,
-    /// What is to be stored with the next append.
-    batch: HashMap<(StreamName, Epoch, u64), Stored>,
+    appends: Appends,
     /// What it did since it was made.
     pub counts: Counts,
 }
@@ -131,12 +133,13 @@ struct Carried {
     /// Nothing of it has been stored yet where there is none.
     head: Option<Head>,
     /// For new readers, where this relay publishes the stream.
-    genesis: Option<Wire>,
+    genesis: Option<(Epoch, Wire)>,
     /// The same.
     beat: Option<Wire>,
     /// Which heartbeat is the newest one: its epoch, its number, and when it was signed.
     newest: Option<(Epoch, u64, Timestamp)>,
     seen: u64,
+    unstored: Unstored,
 }
 
 impl RelayCore {
@@ -153,7 +156,7 @@ impl RelayCore {
             is_archive,
             opener: Opener::new(trust),
             streams: HashMap::new(),
-            batch: HashMap::new(),
+            appends: Appends::default(),
             counts: Counts::default(),
         }
     }
@@ -168,8 +171,10 @@ impl RelayCore {
     /// start is.
     pub fn remember(&mut self, stream: StreamName, head: Head, said: [Option<Wire>; 2], now: u64) {
         if self.streams.len() < STREAMS_MAX && !self.carries.is_empty() {
-            let ([genesis, beat], head) = (said, Some(head));
-            self.streams.insert(stream, Carried { head, genesis, beat, newest: None, seen: now });
+            let [genesis, beat] = said;
+            let genesis = genesis.map(|genesis| (head.epoch, genesis));
+            let carried = Carried { genesis, beat, ..Carried::new(Some(head), now) };
+            self.streams.insert(stream, carried);
         }
     }
 
@@ -177,14 +182,11 @@ impl RelayCore {
     /// [`stored`](RelayCore::stored) or [`not_stored`](RelayCore::not_stored) is called, and only then anything is
     /// published or answered. `now` is in milliseconds of a clock that never goes back.
     pub fn put(&mut self, messages: &[Wire], now: u64, kept: &impl Kept) -> Taken {
-        let mut taken = Taken::default();
+        let mut taken = Taken::for_messages(messages.len());
         for wire in messages {
             let verdict = self.judge(wire, now, kept, &mut taken);
             match &verdict {
-                Verdict::Store { place, stream, publish } => {
-                    self.keep(stream, *place, wire, &mut taken);
-                    taken.publish.extend(publish.then(|| wire.clone()));
-                }
+                Verdict::Store { .. } => {}
                 Verdict::Beat { publish } => taken.publish.extend(publish.then(|| wire.clone())),
                 Verdict::Again(_) => self.counts.duplicates += 1,
                 Verdict::Expect(_) => self.counts.early += 1,
@@ -196,17 +198,29 @@ impl RelayCore {
         taken
     }
 
-    /// What was to be kept is on disk.
-    pub fn stored(&mut self) {
-        self.batch.clear();
+    /// What was taken until now is on its way to the disk; what is taken from now on goes with the append behind it.
+    /// Whoever waits for the disk before anything else is taken never says this.
+    pub fn handed_over(&mut self) {
+        self.appends.begin();
     }
 
-    /// The disk did not take it: nothing of it counts, and the streams go on where the disk has them.
-    pub fn not_stored(&mut self, kept: &impl Kept) {
-        for ((stream, ..), stored) in self.batch.drain() {
-            self.counts.unstored += u64::from(!stored.is_gone);
+    /// The first append of which it was not said yet is on disk.
+    pub fn stored(&mut self) {
+        let (append, streams) = self.appends.end();
+        for stream in streams {
             if let Some(carried) = self.streams.get_mut(&stream) {
-                carried.head = kept.head(&stream);
+                carried.unstored.ended(append);
+            }
+        }
+    }
+
+    /// The disk did not take it: nothing of it counts, and nothing of what was taken since, which may stand on it. The
+    /// streams go on where the disk has them.
+    pub fn not_stored(&mut self, kept: &impl Kept) {
+        for stream in self.appends.end_all() {
+            if let Some(carried) = self.streams.get_mut(&stream) {
+                self.counts.unstored += carried.unstored.clear();
+                carried.back_to(kept.head(&stream));
             }
         }
     }
@@ -216,7 +230,10 @@ impl RelayCore {
     pub fn announcements(&self, now: u64, within: u64) -> impl Iterator<Item = &Wire> {
         let lively = move |stream: &&Carried| now.saturating_sub(stream.seen) <= within;
         let streams = self.streams.values().filter(lively);
-        streams.flat_map(|stream| stream.beat.iter().chain(&stream.genesis))
+        streams.flat_map(|stream| {
+            let genesis = stream.genesis.iter().map(|(_, wire)| wire);
+            stream.beat.iter().chain(genesis)
+        })
     }
 
     /// How many streams it knows the position of.
@@ -254,8 +271,8 @@ impl RelayCore {
                 Verdict::Beat { publish: is_carried }
             }
             None => {
-                self.take(verified, now, kept);
-                Verdict::Store { stream: stream.clone(), place, publish: is_carried }
+                self.take(verified, is_carried, now, kept, taken);
+                Verdict::Store { leaf: place.leaf }
             }
             Some(Obstacle::Refused) => {
                 let spot = Spot { stream: stream.clone(), epoch: place.epoch, i: place.i };
@@ -275,25 +292,45 @@ impl RelayCore {
         }
     }
 
-    /// The stream moves on with this record.
-    fn take(&mut self, verified: &Verified, now: u64, kept: &impl Kept) {
-        let place = *verified.place();
-        let is_announced = place.kind == Kind::Genesis && self.is_carried(verified, place.kind);
-        let carried = self.carried(verified.stream(), now, kept);
-        carried.moved(place);
-        if is_announced {
-            carried.genesis = Some(verified.wire().clone());
-        }
-    }
-
-    /// This record is to be stored with the next append.
-    fn keep(&mut self, stream: &StreamName, place: Place, wire: &Wire, taken: &mut Taken) {
+    /// The stream moves on with this record, which is to be stored with the next append, and published then.
+    fn take(
+        &mut self,
+        verified: &Verified,
+        is_carried: bool,
+        now: u64,
+        kept: &impl Kept,
+        taken: &mut Taken,
+    ) {
+        let (stream, place, wire) = (verified.stream(), *verified.place(), verified.wire());
         self.counts.carried += u64::from(place.kind == Kind::Message);
+        let carried = self.moved(stream, place, false, now, kept);
+        if place.kind == Kind::Genesis && is_carried {
+            carried.genesis = Some((place.epoch, wire.compact()));
+        }
+        taken.publish.extend(is_carried.then(|| wire.clone()));
         let Place { epoch, i, leaf, .. } = place;
-        let stored = Stored { leaf, is_gone: false };
-        self.batch.insert((stream.clone(), epoch, i), stored);
         let (stream, what) = (stream.clone(), Ok(wire.clone()));
         taken.keep.push(Keep { stream, epoch, i, leaf, what });
+    }
+
+    /// The stream moves on to this position, which is to be stored with the next append.
+    fn moved(
+        &mut self,
+        stream: &StreamName,
+        place: Place,
+        is_gone: bool,
+        now: u64,
+        kept: &impl Kept,
+    ) -> &mut Carried {
+        self.make_known(stream, now, kept);
+        let carried = self.streams.get_mut(stream).expect("it was made known");
+        carried.moved(place);
+        let stored = Stored { leaf: place.leaf, is_gone };
+        let append = self.appends.number();
+        if carried.unstored.add((place.epoch, place.i), stored, append) {
+            self.appends.touch(stream);
+        }
+        carried
     }
 
     /// This is the newest heartbeat of its stream.
@@ -302,7 +339,7 @@ impl RelayCore {
         let wire = verified.wire().clone();
         let is_announced = self.is_carried(verified, place.kind);
         let carried = self.carried(&stream, now, kept);
-        carried.beat = is_announced.then(|| wire.clone());
+        carried.beat = is_announced.then(|| wire.compact());
         carried.newest = carried.newest.max(Some(order(verified)));
         let is_last =
             matches!(verified.record(), Record::Heartbeat(beat) if beat.state == State::Closed);
@@ -339,10 +376,8 @@ impl RelayCore {
         if place.kind == Kind::Message && !is_own && self.knows(stream, place.epoch, kept) {
             match self.obstacle(stream, place, now, kept) {
                 None => {
-                    self.carried(stream, now, kept).moved(place);
+                    self.moved(stream, place, true, now, kept);
                     let (epoch, i, leaf) = (place.epoch, place.i, place.leaf);
-                    let stored = Stored { leaf, is_gone: true };
-                    self.batch.insert((stream.clone(), epoch, i), stored);
                     let (stream, what) = (stream.clone(), Err(reason));
                     taken.keep.push(Keep { stream, epoch, i, leaf, what });
                 }
@@ -421,26 +456,31 @@ impl RelayCore {
         i: u64,
         kept: &impl Kept,
     ) -> Result<Option<Stored>, Unreadable> {
-        match self.batch.get(&(stream.clone(), epoch, i)) {
-            Some(stored) => Ok(Some(*stored)),
+        let unstored = self.streams.get(stream).and_then(|carried| carried.unstored.at((epoch, i)));
+        match unstored {
+            Some(stored) => Ok(Some(stored)),
             None => kept.at(stream, epoch, i),
         }
     }
 
     fn carried(&mut self, stream: &StreamName, now: u64, kept: &impl Kept) -> &mut Carried {
-        if !self.streams.contains_key(stream) {
-            self.make_room();
-            let head = kept.head(stream);
-            let carried = Carried { head, genesis: None, beat: None, newest: None, seen: now };
-            self.streams.insert(stream.clone(), carried);
-        }
-        let carried = self.streams.get_mut(stream).expect("it was put there");
-        carried.seen = now;
-        carried
+        self.make_known(stream, now, kept);
+        self.streams.get_mut(stream).expect("it was made known")
     }
 
-    /// Forgets the sixteenth that was silent for longest, when there are too many. What is in the next append
-    /// stays.
+    fn make_known(&mut self, stream: &StreamName, now: u64, kept: &impl Kept) {
+        match self.streams.get_mut(stream) {
+            Some(carried) => carried.seen = now,
+            None => {
+                self.make_room();
+                let carried = Carried::new(kept.head(stream), now);
+                self.streams.insert(stream.clone(), carried);
+            }
+        }
+    }
+
+    /// Forgets the sixteenth that was silent for longest, when there are too many. What is not on disk
+    /// yet stays.
     fn make_room(&mut self) {
         if self.streams.len() < STREAMS_MAX {
             return;
@@ -448,10 +488,7 @@ impl RelayCore {
         let mut seen: Vec<u64> = self.streams.values().map(|stream| stream.seen).collect();
         let (_, limit, _) = seen.select_nth_unstable(STREAMS_MAX / 16);
         let limit = *limit;
-        let mut busy: Vec<&StreamName> = self.batch.keys().map(|(stream, ..)| stream).collect();
-        busy.sort_unstable();
-        self.streams
-            .retain(|name, stream| stream.seen > limit || busy.binary_search(&name).is_ok());
+        self.streams.retain(|_, stream| stream.seen > limit || !stream.unstored.is_empty());
     }
 }
 
@@ -461,6 +498,22 @@ fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
 }
 
 impl Carried {
+    fn new(head: Option<Head>, now: u64) -> Carried {
+        let unstored = Unstored::default();
+        Carried { head, genesis: None, beat: None, newest: None, seen: now, unstored }
+    }
+
+    /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
+    /// nobody has was there.
+    fn back_to(&mut self, head: Option<Head>) {
+        self.head = head;
+        let is_here = |place| head.is_some_and(|head| place <= (head.epoch, head.last));
+        if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
+            (self.beat, self.newest) = (None, None);
+        }
+        self.genesis = self.genesis.take().filter(|(epoch, _)| is_here((*epoch, 0)));
+    }
+
     /// A record was taken; one before the last, which was missing, moves nothing.
     fn moved(&mut self, place: Place) {
         let is_next = self.head.is_none_or(|head| {

@@ -1,7 +1,7 @@
 //! What a relay answers from: its log, and the journals of its host.
 
 use fedmsg::envelope::{Epoch, Wire};
-use fedmsg::frames::Spot;
+use fedmsg::frames::{Acknowledged, Spot};
 use fedmsg::holder::{Absent, Holdings, Part, Stand};
 use fedmsg::identity::StreamName;
 use fedmsg::journal::Batch;
@@ -104,6 +104,10 @@ impl Holdings for Desk {
 
     fn knows_all(&self) -> bool {
         self.shelf.knows_all_streams()
+    }
+
+    fn floors(&mut self, stream: &StreamName) -> Vec<Acknowledged> {
+        self.shelf.floors(stream)
     }
 
     /// A record that is put where records are asked for is meant for a publisher that was set back.

@@ -23,12 +23,12 @@ use crate::settings::RelayError;
 const SAVE_MS: u64 = 60_000;
 
 /// Says what time it is.
-type Clock = Box<dyn Fn() -> Timestamp>;
+type Clock = Box<dyn Fn() -> Timestamp + Send>;
 
 /// The log of this relay: `STATE/relay/IDENTITY/SLOT`. The lock on the slot sees to it that there is one writer.
 pub struct Keeping {
     log: Log,
-    reader: LogReader,
+    on_disk: OnDisk,
     clock: Clock,
     /// When heartbeats were written down the last time.
     saved: Timestamp,
@@ -55,16 +55,21 @@ impl Keeping {
         disk: Arc<dyn Disk>,
         folder: &Path,
         settings: Settings,
-        clock: impl Fn() -> Timestamp + 'static,
+        clock: impl Fn() -> Timestamp + Send + 'static,
     ) -> Result<Keeping, LogError> {
         let log = Log::open(disk, folder, settings)?;
-        let (reader, saved) = (log.reader(), clock());
-        Ok(Keeping { log, reader, clock: Box::new(clock), saved, failing: None })
+        let (on_disk, saved) = (OnDisk(log.reader()), clock());
+        Ok(Keeping { log, on_disk, clock: Box::new(clock), saved, failing: None })
     }
 
     /// What others may read of it.
     pub fn reader(&self) -> LogReader {
-        self.reader.clone()
+        self.on_disk.0.clone()
+    }
+
+    /// What is on disk, now and later.
+    pub fn on_disk(&self) -> OnDisk {
+        self.on_disk.clone()
     }
 
     /// Where each stream goes on that others are asked for; nothing for those of which something is missing here that
@@ -72,7 +77,7 @@ impl Keeping {
     pub fn begins(&self, trust: &Arc<Trust>) -> Vec<(StreamName, Head)> {
         let mut opener = Opener::new(Arc::clone(trust));
         let begins = self.log.heads().filter_map(|(stream, head)| {
-            let stand = self.reader.stand(&stream).ok()?;
+            let stand = self.on_disk.0.stand(&stream).ok()?;
             let range = stand.epochs.last()?;
             let kept_from = stand.heartbeat.and_then(|beat| kept_from(&beat, &mut opener));
             let is_whole = stand.completeness == Completeness::Complete
@@ -186,7 +191,7 @@ impl Keeping {
         // The clock may have been set back, too.
         if now.millis_since(self.saved).unsigned_abs() >= SAVE_MS {
             self.saved = now;
-            if let Err(error) = self.reader.save_heads() {
+            if let Err(error) = self.on_disk.0.save_heads() {
                 tracing::warn!(%error, "writing down how far streams are");
             }
         }
@@ -208,13 +213,27 @@ impl Keeping {
 
 impl Kept for Keeping {
     fn head(&self, stream: &StreamName) -> Option<Head> {
-        let head = self.log.head(stream)?;
+        self.on_disk.head(stream)
+    }
+
+    fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Result<Option<Stored>, Unreadable> {
+        self.on_disk.at(stream, epoch, i)
+    }
+}
+
+/// What is on the relay's disk, for whoever decides what comes next while another thread writes.
+#[derive(Clone, Debug)]
+pub struct OnDisk(LogReader);
+
+impl Kept for OnDisk {
+    fn head(&self, stream: &StreamName) -> Option<Head> {
+        let head = self.0.head(stream)?;
         Some(Head { epoch: head.epoch, last: head.last, leaf: head.leaf })
     }
 
     fn at(&self, stream: &StreamName, epoch: Epoch, i: u64) -> Result<Option<Stored>, Unreadable> {
         let part = Part { epoch, from: i, to: i };
-        let batch = match self.reader.read(stream, part, 1, usize::MAX) {
+        let batch = match self.0.read(stream, part, 1, usize::MAX) {
             Ok(batch) => batch,
             Err(Absent::Stream | Absent::Epoch | Absent::Trimmed { .. }) => return Ok(None),
             Err(_) => return Err(Unreadable),

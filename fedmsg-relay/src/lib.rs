@@ -14,6 +14,7 @@ mod run;
 mod settings;
 mod standing;
 pub mod waiting;
+mod writer;
 
 pub use run::run;
 pub use settings::{Cli, Options, RelayError};

@@ -1,5 +1,5 @@
-//! The loop of a relay: one thread, one XPUB socket, one ROUTER socket, one log. What producers put together is
-//! stored with one sync, and only then published and answered.
+//! The loop of a relay: one XPUB socket, one ROUTER socket, one log, which another thread writes. What producers put
+//! together is stored with one sync, and only then published and answered; meanwhile the next messages are opened.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +23,11 @@ use tracing::level_filters::LevelFilter;
 use crate::core::{Counts, RelayCore, Taken};
 use crate::desk::Desk;
 use crate::follow::{Followed, Whom};
-use crate::keeping::Keeping;
+use crate::keeping::{Keeping, OnDisk};
 use crate::settings::{Options, RelayError, own_entry};
 use crate::standing::{Seen, Standing};
-use crate::waiting::{Outside, Waiting};
+use crate::waiting::{Batch, Outside, Waiting};
+use crate::writer::Writer;
 
 /// How often it is told what was carried, if anything was.
 const REPORT: Duration = Duration::from_secs(60);
@@ -90,8 +91,9 @@ pub fn run(options: &Options, common: &CommonOptions) -> Result<Code, RelayError
         core,
         own,
         key,
+        on_disk: keeping.on_disk(),
+        writer: Writer::start(keeping, sockets.waker())?,
         sockets,
-        keeping,
         waiting: Waiting::default(),
         following,
         trim_at: Instant::now(),
@@ -172,7 +174,8 @@ struct Relay {
     own: OwnStream,
     key: Arc<SecretKey>,
     sockets: RelaySockets,
-    keeping: Keeping,
+    on_disk: OnDisk,
+    writer: Writer<(Bytes, RequestId)>,
     waiting: Waiting<(Bytes, RequestId)>,
     following: Option<Followed>,
     trim_at: Instant,
@@ -202,6 +205,8 @@ impl Relay {
             // Looked at first: what a reload brought is behind it.
             let is_reloaded = standing.is_reloaded();
             if let Some(update) = update.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // What was opened under the old one is done before the new one is in force.
+                self.store_all();
                 self.reconfigure(update);
             }
             if is_reloaded {
@@ -222,28 +227,33 @@ impl Relay {
                 self.answer(&question);
             }
             self.follow();
+            self.settle();
             self.store();
             self.on_time();
             standing.turn(subscribers, || self.seen());
         }
+        self.store_all();
         self.report(true);
         let stream = self.own.stream().clone();
         let last = self.own.close(&self.config.digest);
         self.sockets.publish(&last.wire);
-        self.keeping.close(&stream, &last.wire);
+        if let Some(keeping) = self.writer.end() {
+            keeping.close(&stream, &last.wire);
+        }
     }
 
     /// What is shown of it.
     fn seen(&self) -> Seen {
+        let keeping = self.writer.keeping();
         Seen {
             identity: self.identity.clone(),
             digest: self.config.digest.clone(),
             broken: self.broken.clone(),
             is_configured: self.config.endpoints.contains_key(&self.identity),
-            failing: self.keeping.failing().map(str::to_owned),
+            failing: keeping.failing().map(str::to_owned),
             counts: self.core.counts,
             streams: self.core.stream_count() as u64,
-            log: self.keeping.metrics(),
+            log: keeping.metrics(),
             follower: self.following.as_ref().map(Followed::metrics),
         }
     }
@@ -258,6 +268,8 @@ impl Relay {
         let now = Instant::now();
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce_at = None;
+            // What is announced of streams may be about what is not on disk yet.
+            self.store_all();
             self.own.announce();
             for wire in self.core.announcements(self.millis(), LIVELY_MS) {
                 self.sockets.publish(wire);
@@ -265,15 +277,15 @@ impl Relay {
         }
         let due = self.own.due(&self.config.digest);
         if let Some(beat) = due.first() {
-            self.keeping.probe(self.own.stream(), self.own.epoch(), beat);
+            self.writer.keeping().probe(self.own.stream(), self.own.epoch(), beat);
         }
         for wire in due {
-            self.keeping.beaten(self.own.stream(), &wire);
+            self.writer.keeping().beaten(self.own.stream(), &wire);
             self.sockets.publish(&wire);
         }
         if now >= self.trim_at {
             self.trim_at = now + TRIM;
-            self.keeping.trim();
+            self.writer.keeping().trim();
         }
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
@@ -309,7 +321,7 @@ impl Relay {
 
     /// Takes messages, which wait for the next sync with those of others.
     fn put(&mut self, peer: &Bytes, id: RequestId, messages: &[Wire]) {
-        let taken = self.core.put(messages, self.millis(), &self.keeping);
+        let taken = self.core.put(messages, self.millis(), &self.on_disk);
         if !taken.refusals.is_empty() && self.refusals.len() < PRODUCERS_MAX {
             *self.refusals.entry(peer.clone()).or_default() += taken.refusals.len() as u32;
         }
@@ -327,14 +339,14 @@ impl Relay {
         if let Some(following) = &mut self.following
             && following.is_to_begin()
             && let Err(error) =
-                following.begin(&self.keeping, &self.config.trust, self.sockets.waker())
+                following.begin(&self.writer.keeping(), &self.config.trust, self.sockets.waker())
         {
             tracing::error!(%error, "nobody is followed now");
         }
         while let Some(part) = self.following.as_ref().and_then(Followed::take) {
             let (now, mut taken) = (self.millis(), Taken::default());
             for wire in &part {
-                self.core.follow(wire, now, &self.keeping, &mut taken);
+                self.core.follow(wire, now, &self.on_disk, &mut taken);
             }
             for (reason, stream) in &taken.refusals {
                 tracing::warn!(%reason, ?stream, "not kept: what another one has shown");
@@ -343,17 +355,52 @@ impl Relay {
         }
     }
 
-    /// Everything that waits is stored with the next sync, which is done at once when it is much.
+    /// Everything that waits is stored with the next sync. When it is much, the one before is waited for, so that what
+    /// waits has a bound.
     fn wait_for_sync(&mut self, from: Option<(Bytes, RequestId)>, taken: Taken) {
-        if self.waiting.add(from, taken) {
+        let is_much = self.waiting.add(from, taken);
+        let written = if is_much { self.writer.wait() } else { self.writer.written() };
+        let is_free = written.is_some();
+        if let Some((batch, stored)) = written {
+            self.settled(&batch, &stored);
+        }
+        if is_much || is_free {
             self.store();
         }
     }
 
-    /// Stores what was put, publishes it, and answers.
+    /// Hands over what waits, unless the disk works: then it is handed over behind that.
     fn store(&mut self) {
-        let Relay { waiting, core, keeping, key, sockets, .. } = self;
-        let stored = waiting.store(core, keeping, key, &mut Crowd(sockets));
+        if !self.writer.is_busy()
+            && let Some(batch) = self.waiting.hand_over(&mut self.core)
+        {
+            self.writer.begin(batch);
+        }
+    }
+
+    /// Publishes and answers what the disk has taken meanwhile.
+    fn settle(&mut self) {
+        if let Some((batch, stored)) = self.writer.written() {
+            self.settled(&batch, &stored);
+        }
+    }
+
+    /// Waits until everything that was put is stored, published and answered.
+    fn store_all(&mut self) {
+        loop {
+            if let Some((batch, stored)) = self.writer.wait() {
+                self.settled(&batch, &stored);
+            }
+            self.store();
+            if !self.writer.is_busy() {
+                return;
+            }
+        }
+    }
+
+    fn settled(&mut self, batch: &Batch<(Bytes, RequestId)>, stored: &Result<(), String>) {
+        let Relay { waiting, core, on_disk, key, sockets, .. } = self;
+        waiting.settle(batch, stored, (core, on_disk), key, &mut Crowd(sockets));
         if let (Err(_), Some(following)) = (stored, &mut self.following) {
             following.failed();
         }

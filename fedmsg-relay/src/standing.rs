@@ -173,7 +173,8 @@ fn report(seen: Seen, holder: Option<HolderCounts>, subscribers: u64) -> Report 
     match &seen.follower {
         Some(None) => degraded.push("nobody is followed now".into()),
         Some(Some(reader)) if reader.stalled > 0 => {
-            degraded.push(format!("{} streams that it follows stand still", reader.stalled));
+            degraded
+                .push(format!("streams that it follows and that stand still: {}", reader.stalled));
         }
         _ => {}
     }

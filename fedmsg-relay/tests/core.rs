@@ -1,5 +1,6 @@
 //! The relay's decisions, on its real log.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
-use fedmsg_relay::core::{Head, Kept, RelayCore, Stored, Unreadable};
-use fedmsg_relay::keeping::Keeping;
+use fedmsg_relay::core::{Counts, Head, Kept, RelayCore, Stored, Unreadable};
+use fedmsg_relay::keeping::{Keeping, OnDisk};
+use fedmsg_relay::waiting::{Batch, Outside, Waiting};
 
 fn identity(name: &str) -> Identity {
     Identity::parse(name).expect("identity")
@@ -190,6 +192,23 @@ fn nothing_that_the_disk_did_not_take_counts() {
 }
 
 #[test]
+fn what_was_said_of_what_the_disk_did_not_take_is_not_announced() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
+    let (mut producer, genesis) = new_producer();
+    let announced = |relay: &RelayCore| relay.announcements(0, 1).count();
+    let beat = |producer: &mut Producer| producer.sealer.heartbeat(State::Open, "", now());
+    relay.put(&wires(&[genesis.clone(), beat(&mut producer)]), 0, &disk.log);
+    relay.not_stored(&disk.log);
+    assert_eq!(announced(&relay), 0, "a reader would look for a stream that nobody has");
+    put(&mut relay, &mut disk, &[genesis, beat(&mut producer)]);
+    assert_eq!(announced(&relay), 2);
+    let messages = [producer.seal(TOPIC, 2), vec![beat(&mut producer)]].concat();
+    relay.put(&wires(&messages), 0, &disk.log);
+    relay.not_stored(&disk.log);
+    assert_eq!(announced(&relay), 1, "the genesis record is on the disk, two messages are not");
+}
+
+#[test]
 fn a_heartbeat_is_no_base_and_no_receipt_is_given_for_what_is_not_here() {
     let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, _) = new_producer();
@@ -316,4 +335,122 @@ fn what_comes_back_from_who_follows_a_relay_is_not_shown_again() {
     assert_eq!((follow(&second), follow(&second), follow(&first)), (1, 0, 0));
     let next = producer.seal("a.b.c", 1).remove(0).wire;
     assert_eq!((follow(&next), follow(&next), follow(&genesis.wire)), (1, 0, 0));
+}
+
+#[test]
+fn what_is_taken_while_the_disk_works_falls_with_what_it_stands_on() {
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
+    let (mut producer, genesis) = new_producer();
+    put(&mut relay, &mut disk, &[genesis]);
+    let (first, second) = (producer.seal(TOPIC, 3), producer.seal(TOPIC, 2));
+    relay.put(&wires(&first), 0, &disk.log);
+    relay.handed_over();
+    let again = relay.put(&wires(&first), 0, &disk.log);
+    assert!(again.keep.is_empty(), "it is on its way");
+    assert_eq!(relay.put(&wires(&second), 0, &disk.log).keep.len(), 2);
+    relay.not_stored(&disk.log);
+    assert_eq!(relay.counts.unstored, 5);
+    assert_eq!(names(&put(&mut relay, &mut disk, &second).0), [("expect", 2)]);
+    // The same without a failure: what was handed over is stored alone.
+    let taken = relay.put(&wires(&first), 0, &disk.log);
+    relay.handed_over();
+    let behind = relay.put(&wires(&second), 0, &disk.log);
+    disk.log.store(std::iter::once(&taken)).expect("stored");
+    relay.stored();
+    assert_eq!(relay.put(&wires(&second), 0, &disk.log).keep.len(), 0, "it waits for its turn");
+    disk.log.store(std::iter::once(&behind)).expect("stored");
+    relay.stored();
+    let (answers, published) = put(&mut relay, &mut disk, &[first, second].concat());
+    assert_eq!((names(&answers), published), (vec![("stored", 5)], 0));
+}
+
+/// Everybody outside: whatever they are shown or told has to be on the disk by then.
+struct Outsiders<'a> {
+    log: OnDisk,
+    all: &'a [Sealed],
+    published: Vec<u64>,
+    acknowledged: u64,
+}
+
+impl Outsiders<'_> {
+    fn is_on_disk(&self, sealed: &Sealed) -> bool {
+        let (stream, epoch) = place(sealed);
+        let stored = Stored { leaf: sealed.leaf, is_gone: false };
+        self.log.at(&stream, epoch, sealed.i) == Ok(Some(stored))
+    }
+}
+
+impl Outside<Range<usize>> for Outsiders<'_> {
+    fn publish(&mut self, wire: &Wire) {
+        let sealed = self.all.iter().find(|sealed| sealed.wire == *wire).expect("one of ours");
+        assert!(self.is_on_disk(sealed), "number {} is shown", sealed.i);
+        self.published.push(sealed.i);
+    }
+
+    fn answer(&mut self, to: &Range<usize>, replies: Vec<Reply>) {
+        for reply in replies {
+            let Reply::Stored { span, .. } = reply else { continue };
+            for sealed in &self.all[to.clone()][span.at as usize..(span.at + span.count) as usize] {
+                assert!(self.is_on_disk(sealed), "number {} is acknowledged", sealed.i);
+                self.acknowledged = self.acknowledged.max(sealed.i + 1);
+            }
+        }
+    }
+}
+
+/// A relay that takes more while its disk works, at random, with a disk that fails now and then.
+fn history(seed: u64, all: &[Sealed]) -> Counts {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut relay, mut disk) = (relay(">", false), Disk::new());
+    let on_disk = disk.log.on_disk();
+    let mut waiting = Waiting::<Range<usize>>::default();
+    let mut outsiders =
+        Outsiders { log: on_disk.clone(), all, published: Vec::new(), acknowledged: 0 };
+    let (mut on_way, mut written) = (None::<Batch<_>>, None);
+    let mut steps = 0;
+    while outsiders.acknowledged < all.len() as u64 || on_way.is_some() {
+        steps += 1;
+        match random.u8(..8) {
+            0..4 => {
+                let next = outsiders.acknowledged as usize;
+                // The first record that comes is the base, and has to be the first there is.
+                let ahead = if next == 0 { 1 } else { (next + 8).min(all.len()) };
+                let from = random.usize(next.saturating_sub(3).min(ahead - 1)..ahead);
+                let range = from..random.usize(from..(from + 6).min(all.len())) + 1;
+                let taken = relay.put(&wires(&all[range.clone()]), 0, &on_disk);
+                let is_much = waiting.add(Some(range), taken);
+                assert!(!is_much, "a few messages");
+            }
+            4 if on_way.is_none() => on_way = waiting.hand_over(&mut relay),
+            5 | 6 if written.is_none() => {
+                let Some(batch) = &on_way else { continue };
+                let fails = random.u8(..4) == 0 && steps < 1_000;
+                disk.disk.set_capacity(fails.then_some(0));
+                written = Some(disk.log.store(batch.taken()));
+            }
+            _ => {
+                if let (Some(batch), Some(stored)) = (&on_way, written.take()) {
+                    let core = (&mut relay, &on_disk);
+                    waiting.settle(batch, &stored, core, &key(1), &mut outsiders);
+                    on_way = None;
+                }
+            }
+        }
+        assert!(steps < 100_000, "seed {seed} comes to no end");
+    }
+    let expected: Vec<u64> = (0..all.len() as u64).collect();
+    assert_eq!(outsiders.published, expected, "seed {seed}: each once, in order");
+    relay.counts
+}
+
+#[test]
+fn nothing_is_shown_or_acknowledged_before_it_is_on_the_disk_whatever_comes_meanwhile() {
+    let (mut producer, genesis) = new_producer();
+    let messages = producer.seal(TOPIC, 40);
+    let all: Vec<Sealed> = [genesis].into_iter().chain(messages).collect();
+    let counts: Vec<Counts> = (0..60).map(|seed| history(seed, &all)).collect();
+    let sum = |of: fn(&Counts) -> u64| counts.iter().map(of).sum::<u64>();
+    // It is about these.
+    assert!(sum(|counts| counts.unstored) > 50);
+    assert!(sum(|counts| counts.duplicates) > 50);
 }

@@ -17,6 +17,7 @@
 
 mod disk;
 mod library;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,10 @@
 //! What a daemon tells the service manager that started it, over the socket that `NOTIFY_SOCKET` names. Where there
 //! is none, nothing is told.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -11,6 +15,9 @@ use crate::progress::Progress;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often the line of status is said again when it changes.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How long it is waited for a manager that does not read, with what it has to know. What is said again anyway does
+/// not wait at all.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The service manager, as a daemon sees it. The loop that does the work owns it: when the loop hangs, nothing more
 /// is said, and the watchdog bites.
@@ -43,13 +50,14 @@ impl Service {
 
     /// Sockets are bound, and what was asked for at the start or by a reload is in force.
     pub fn ready(&mut self, status: &str) {
-        self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
+        let status = one_line(status);
+        tell(&[NotifyState::Ready, NotifyState::Status(&status)], PATIENCE);
         self.told = None;
     }
 
     /// It goes to its end.
     pub fn stopping(&mut self) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        tell(&[NotifyState::Stopping, NotifyState::Status("stopping")], PATIENCE);
     }
 
     /// Says in a line how it is, when that has changed.
@@ -60,8 +68,7 @@ impl Service {
         }
         let line = line();
         if self.told.as_ref().is_none_or(|(_, told)| *told != line) {
-            // A newline would begin something else that is told.
-            self.send(&[NotifyState::Status(&line.replace(['\n', '\r'], " "))]);
+            tell(&[NotifyState::Status(&one_line(&line))], Duration::ZERO);
         }
         self.told = Some((now, line));
     }
@@ -73,24 +80,82 @@ impl Service {
         let is_due = self.fed.is_none_or(|fed| now.saturating_duration_since(fed) >= time / 4);
         if is_due && progress.stuck(now).is_empty() {
             self.fed = Some(now);
-            self.send(&[NotifyState::Watchdog]);
-        }
-    }
-
-    fn send(&self, what: &[NotifyState<'_>]) {
-        if self.is_there
-            && let Err(error) = sd_notify::notify(what)
-        {
-            tracing::warn!(%error, "telling the service manager at NOTIFY_SOCKET");
+            tell(&[NotifyState::Watchdog], Duration::ZERO);
         }
     }
 }
 
 /// The configuration is going to be read again: to be told by whoever was told to (by SIGHUP), before that.
 pub fn reloading() {
-    let told = NotifyState::monotonic_usec_now()
-        .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
-    if let Err(error) = told {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now], PATIENCE),
+        Err(error) => tracing::warn!(%error, "reading the clock"),
+    }
+}
+
+/// A newline would begin something else that is told.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// Tells the service manager, if there is one. Not by the crate, which waits without an end for a manager that does not
+/// read, and then nothing of the daemon would move.
+fn tell(what: &[NotifyState<'_>], patience: Duration) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else {
+        return;
+    };
+    let text: String = what.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(error) = send(&path, text.as_bytes(), patience) {
         tracing::warn!(%error, "telling the service manager at NOTIFY_SOCKET");
+    }
+}
+
+fn send(path: &OsStr, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    match patience.is_zero() {
+        true => socket.set_nonblocking(true)?,
+        false => socket.set_write_timeout(Some(patience))?,
+    }
+    socket.send_to_addr(bytes, &address(path)?)?;
+    Ok(())
+}
+
+/// A path, or a name without a file, which begins with `@`.
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = path.as_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_does_not_read_is_waited_for_no_longer_than_that() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify.sock");
+        let _manager = UnixDatagram::bind(&path).expect("bound");
+        let told = (0..100_000).map(|_| send(path.as_os_str(), b"WATCHDOG=1", Duration::ZERO));
+        let error = told.filter_map(Result::err).next().expect("there is no room any more");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let error = send(path.as_os_str(), b"READY=1", Duration::from_millis(10));
+        assert_eq!(error.expect_err("nobody reads").kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_manager_may_have_a_name_without_a_file() {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("fedmsg-test-{}", std::process::id());
+        let own = SocketAddr::from_abstract_name(&name).expect("a name");
+        let manager = UnixDatagram::bind_addr(&own).expect("bound");
+        send(OsStr::new(&format!("@{name}")), b"READY=1", PATIENCE).expect("told");
+        let mut bytes = [0; 16];
+        let length = manager.recv(&mut bytes).expect("received");
+        assert_eq!(&bytes[..length], b"READY=1");
     }
 }

@@ -81,6 +81,12 @@ fn opening(criterion: &mut Criterion) {
             let open = |mut opener: Opener| opener.open_run(&wires);
             bencher.iter_batched(opener, open, BatchSize::SmallInput);
         });
+        group.bench_function(format!("one by one, trees of {tree}"), |bencher| {
+            let open = |mut opener: Opener| {
+                wires.iter().for_each(|wire| drop(black_box(opener.open(wire).expect("good"))));
+            };
+            bencher.iter_batched(opener, open, BatchSize::SmallInput);
+        });
     }
     group.finish();
 }

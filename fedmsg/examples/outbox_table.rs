@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Options {
     database: PathBuf,
-    orders: u64,
+    orders: i64,
     crash_at: Option<String>,
     list: bool,
 }
@@ -42,7 +42,7 @@ fn main() -> Outcome<()> {
     let outbox = OutboxTable::builder(&address, Publisher::new()?)
         .after_each_step(move |step| crash(crash_at.as_deref(), name(step)))
         .start()?;
-    let first: u64 =
+    let first: i64 =
         shop.query_row("SELECT coalesce(max(id), 0) + 1 FROM orders", [], |row| row.get(0))?;
     for id in first..first + options.orders {
         match take_order(&mut shop, id, options.crash_at.as_deref()) {
@@ -59,7 +59,7 @@ fn main() -> Outcome<()> {
 }
 
 /// The order and its message are one transaction: both are there, or none.
-fn take_order(shop: &mut Connection, id: u64, crash_at: Option<&str>) -> Outcome<()> {
+fn take_order(shop: &mut Connection, id: i64, crash_at: Option<&str>) -> Outcome<()> {
     let transaction = shop.transaction()?;
     transaction.execute("INSERT INTO orders (id, item) VALUES (?1, 'kettle')", [id])?;
     let body = json!({ "order": id, "item": "kettle" });
@@ -105,7 +105,7 @@ fn open(path: &Path) -> Outcome<Connection> {
 
 fn list(shop: &Connection) -> Outcome<()> {
     let mut orders = shop.prepare("SELECT id FROM orders ORDER BY id")?;
-    for id in orders.query_map([], |row| row.get::<_, u64>(0))? {
+    for id in orders.query_map([], |row| row.get::<_, i64>(0))? {
         println!("{}", id?);
     }
     Ok(())

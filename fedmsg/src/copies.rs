@@ -2,6 +2,10 @@
 //! argument, and so is the word of a holder, which is believed only after its signature was verified for these very
 //! records ([`stored`](crate::stored)).
 
+#[cfg(all(test, feature = "net"))]
+mod history;
+mod learning;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
@@ -141,7 +145,7 @@ impl<C> Copies<C> {
 
     /// The first message that a holder has been given, and of which it gave no good receipt: it is asked for its word
     /// again now and then. `upto` is what it was given.
-    pub(crate) fn to_prove(
+    pub(crate) fn unproven(
         &mut self,
         holder: &Identity,
         upto: Option<Point>,
@@ -325,14 +329,14 @@ mod tests {
         let due = copies.due(1_000).pop().expect("time is over");
         assert_eq!(due.missing, Some(vec![(name(0), "busy".into())]));
         copies.wait(at(1), 2, true, 1_500);
-        assert_eq!(copies.to_prove(&name(0), None, 1_500), None, "it was not given it yet");
-        assert_eq!(copies.to_prove(&name(0), Some(at(1)), 1_500), Some(at(1)));
-        assert_eq!(copies.to_prove(&name(0), Some(at(1)), 1_500), None, "not again at once");
+        assert_eq!(copies.unproven(&name(0), None, 1_500), None, "it was not given it yet");
+        assert_eq!(copies.unproven(&name(0), Some(at(1)), 1_500), Some(at(1)));
+        assert_eq!(copies.unproven(&name(0), Some(at(1)), 1_500), None, "not again at once");
         let later = 1_500 + COPY_PROOF_MS;
-        assert_eq!(copies.to_prove(&name(0), Some(at(1)), later), Some(at(1)));
+        assert_eq!(copies.unproven(&name(0), Some(at(1)), later), Some(at(1)));
         copies.stored(&name(0), epoch(), &[1]);
         assert_eq!(told(copies.due(later)), [(2, vec![name(0)], true)]);
-        assert_eq!(copies.to_prove(&name(0), Some(at(1)), 99_999), None);
+        assert_eq!(copies.unproven(&name(0), Some(at(1)), 99_999), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::envelope::{Epoch, Wire};
-use crate::frame_parts::{Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word};
+use crate::frame_parts::{
+    Acknowledged, Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
+};
 use crate::frames::VERSION;
 use crate::identity::StreamName;
 use crate::limits;
@@ -14,6 +16,23 @@ use crate::topic::Pattern;
 /// Longest stream name: an identity, a slash, and a UUID.
 const STREAM_BYTES_MAX: usize = limits::IDENTITY_BYTES_MAX + 37;
 
+/// One frame of a request or an answer.
+pub trait Frame: AsRef<[u8]> {
+    /// Its bytes for longer than it is there itself: the same ones where they can be shared, and a copy otherwise.
+    fn share(&self) -> Bytes {
+        Bytes::copy_from_slice(self.as_ref())
+    }
+}
+
+impl Frame for Bytes {
+    fn share(&self) -> Bytes {
+        self.clone()
+    }
+}
+
+impl Frame for Vec<u8> {}
+impl Frame for &[u8] {}
+
 /// The frames that were not read yet.
 pub(crate) struct Fields<'a, F> {
     frames: &'a [F],
@@ -22,7 +41,7 @@ pub(crate) struct Fields<'a, F> {
 /// The verb, the request id, and what follows.
 type Opened<'a, F> = (&'a [u8], Result<RequestId, FrameError>, Fields<'a, F>);
 
-impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
+impl<'a, F: Frame> Fields<'a, F> {
     pub(crate) fn open(frames: &'a [F]) -> Result<Opened<'a, F>, FrameError> {
         let mut fields = Fields { frames };
         if fields.next("version")? != VERSION {
@@ -38,9 +57,13 @@ impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
     }
 
     fn next(&mut self, name: &'static str) -> Result<&'a [u8], FrameError> {
+        self.next_frame(name).map(AsRef::as_ref)
+    }
+
+    fn next_frame(&mut self, name: &'static str) -> Result<&'a F, FrameError> {
         let (first, rest) = self.frames.split_first().ok_or(FrameError::Missing(name))?;
         self.frames = rest;
-        Ok(first.as_ref())
+        Ok(first)
     }
 
     fn at_most(&mut self, name: &'static str, most: usize) -> Result<&'a [u8], FrameError> {
@@ -64,7 +87,12 @@ impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
     }
 
     pub(crate) fn bytes(&mut self, name: &'static str, most: usize) -> Result<Bytes, FrameError> {
-        self.at_most(name, most).map(Bytes::copy_from_slice)
+        let frame = self.next_frame(name)?;
+        if frame.as_ref().len() > most {
+            Err(FrameError::TooLarge(name))
+        } else {
+            Ok(frame.share())
+        }
     }
 
     pub(crate) fn number(&mut self, name: &'static str) -> Result<u64, FrameError> {
@@ -165,6 +193,17 @@ impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
         Ok(Range { epoch, first, last })
     }
 
+    pub(crate) fn floors(&mut self) -> Result<Vec<Acknowledged>, FrameError> {
+        let items = self.items("floors", 4, limits::FLOORS_OF_STREAM_MAX)?;
+        (0..items).map(|_| self.acknowledged()).collect()
+    }
+
+    fn acknowledged(&mut self) -> Result<Acknowledged, FrameError> {
+        let (consumer, epoch, upto) = (self.word("consumer")?, self.epoch()?, self.i("upto")?);
+        let age_ms = self.number_to("age", limits::TIME_MS_MAX)?;
+        Ok(Acknowledged { consumer, epoch, upto, age_ms })
+    }
+
     pub(crate) fn filters(&mut self) -> Result<Vec<Pattern>, FrameError> {
         let items = self.items("filter", 1, limits::FILTERS_MAX)?;
         (0..items).map(|_| self.filter()).collect()
@@ -197,9 +236,9 @@ impl<'a, F: AsRef<[u8]>> Fields<'a, F> {
         if bytes > limits::PUT_BYTES_MAX {
             return Err(FrameError::TooLarge("messages"));
         }
-        let copy = |frame: &F| Bytes::copy_from_slice(frame.as_ref());
         let pairs = std::mem::take(&mut self.frames).chunks_exact(2);
-        Ok(pairs.map(|pair| Wire { topic: copy(&pair[0]), envelope: copy(&pair[1]) }).collect())
+        let wire = |pair: &[F]| Wire { topic: pair[0].share(), envelope: pair[1].share() };
+        Ok(pairs.map(wire).collect())
     }
 }
 
@@ -242,6 +281,11 @@ impl Writer {
 
     pub(crate) fn spot(self, spot: &Spot) -> Writer {
         self.text(spot.stream.as_str()).epoch(spot.epoch).number(spot.i)
+    }
+
+    pub(crate) fn acknowledged(self, one: &Acknowledged) -> Writer {
+        let start = self.text(one.consumer.as_str()).epoch(one.epoch);
+        start.number(one.upto).number(one.age_ms.min(limits::TIME_MS_MAX))
     }
 
     pub(crate) fn span(self, span: Span) -> Writer {

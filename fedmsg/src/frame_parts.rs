@@ -90,6 +90,19 @@ pub struct Spot {
     pub i: u64,
 }
 
+/// A named consumer is done with a stream up to here, as it said to the holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The consumer.
+    pub consumer: Word,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The last number that it is done with.
+    pub upto: u64,
+    /// For how long, in milliseconds, it has said nothing more. One that is at work says something in each minute.
+    pub age_ms: u64,
+}
+
 /// Messages of a `PUT` that share a verdict: their places in it, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

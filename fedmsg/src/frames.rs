@@ -7,9 +7,10 @@
 use bytes::Bytes;
 
 use crate::envelope::{Epoch, Wire};
+pub use crate::frame_fields::Frame;
 use crate::frame_fields::{Fields, Writer};
 pub use crate::frame_parts::{
-    Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
+    Acknowledged, Completeness, ErrorCode, FrameError, Range, RequestId, Span, Spot, Word,
 };
 use crate::identity::StreamName;
 use crate::limits;
@@ -84,11 +85,17 @@ pub enum Ask {
         /// The consumer.
         consumer: Word,
     },
+    /// `FLOORS`: what named consumers said by `ACK`. Answer: [`Reply::Floors`]. Holders from before this
+    /// question call it `malformed`, which says nothing about consumers.
+    Floors {
+        /// The stream.
+        stream: StreamName,
+    },
 }
 
 impl Request {
     /// Reads the frames of a request. An error can be answered: [`FrameError::answer`].
-    pub fn parse(frames: &[impl AsRef<[u8]>]) -> Result<Request, FrameError> {
+    pub fn parse(frames: &[impl Frame]) -> Result<Request, FrameError> {
         let (verb, id, mut fields) = Fields::open(frames)?;
         let ask = match verb {
             b"HEAD" => Ask::Head { stream: fields.stream()? },
@@ -102,6 +109,7 @@ impl Request {
                 upto: fields.i("upto")?,
                 consumer: fields.word("consumer")?,
             },
+            b"FLOORS" => Ask::Floors { stream: fields.stream()? },
             _ => return Err(FrameError::Verb),
         };
         fields.end()?;
@@ -129,13 +137,14 @@ impl Request {
                 let start = Writer::new("ACK", &self.id).text(stream.as_str()).epoch(*epoch);
                 start.number(*upto).text(consumer.as_str())
             }
+            Ask::Floors { stream } => Writer::new("FLOORS", &self.id).text(stream.as_str()),
         }
         .done()
     }
 }
 
 impl Ask {
-    fn get<F: AsRef<[u8]>>(fields: &mut Fields<'_, F>) -> Result<Ask, FrameError> {
+    fn get<F: Frame>(fields: &mut Fields<'_, F>) -> Result<Ask, FrameError> {
         let (stream, epoch) = (fields.stream()?, fields.epoch()?);
         let (from, to, max) = (fields.i("from")?, fields.i("to")?, fields.number("max")?);
         if from > to {
@@ -243,6 +252,11 @@ pub enum Reply {
     },
     /// `OK`, to `ACK`.
     Ok,
+    /// `FLOORS`, to `FLOORS`.
+    Floors {
+        /// How far each named consumer is with the stream, as it said itself; in order of the names.
+        floors: Vec<Acknowledged>,
+    },
     /// `ERR`, to anything.
     Err {
         /// What is wrong.
@@ -254,7 +268,7 @@ pub enum Reply {
 
 impl Answer {
     /// Reads the frames of an answer.
-    pub fn parse(frames: &[impl AsRef<[u8]>]) -> Result<Answer, FrameError> {
+    pub fn parse(frames: &[impl Frame]) -> Result<Answer, FrameError> {
         let (verb, id, mut fields) = Fields::open(frames)?;
         // An `ERR` alone may be without an id: the holder could not read one.
         let id = match frames[2].as_ref() {
@@ -298,6 +312,7 @@ impl Answer {
             }
             Reply::Expect { span, spot } => verb("EXPECT").span(*span).spot(spot),
             Reply::Ok => verb("OK"),
+            Reply::Floors { floors } => floors.iter().fold(verb("FLOORS"), Writer::acknowledged),
             Reply::Err { code, text } => verb("ERR").text(code.name()).cut_text(text),
         }
         .done()
@@ -305,7 +320,7 @@ impl Answer {
 }
 
 impl Reply {
-    fn read<F: AsRef<[u8]>>(verb: &[u8], fields: &mut Fields<'_, F>) -> Result<Reply, FrameError> {
+    fn read<F: Frame>(verb: &[u8], fields: &mut Fields<'_, F>) -> Result<Reply, FrameError> {
         Ok(match verb {
             b"INFO" => Reply::Info {
                 heartbeat: fields.optional_wire()?,
@@ -338,6 +353,7 @@ impl Reply {
             },
             b"EXPECT" => Reply::Expect { span: fields.span()?, spot: fields.spot()? },
             b"OK" => Reply::Ok,
+            b"FLOORS" => Reply::Floors { floors: fields.floors()? },
             b"ERR" => Reply::Err { code: fields.code()?, text: fields.text()? },
             _ => return Err(FrameError::Verb),
         })

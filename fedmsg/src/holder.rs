@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::envelope::{Epoch, Wire};
 use crate::frames::{
-    Ask, Completeness, ErrorCode, FrameError, Range, Reply, Request, Span, Spot, Word,
+    Acknowledged, Ask, Completeness, ErrorCode, FrameError, Range, Reply, Request, Span, Spot, Word,
 };
 use crate::identity::StreamName;
 use crate::journal::{Batch, Body, Entry};
@@ -50,6 +50,10 @@ pub trait Holdings {
     }
     /// A consumer says how far it is.
     fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
+    /// What consumers said of a stream, as far as it is kept: also to processes before this one.
+    fn floors(&mut self, _stream: &StreamName) -> Vec<Acknowledged> {
+        Vec::new()
+    }
     /// Takes a message that somebody wants to be kept; `false` when it is not taken.
     fn put(&mut self, message: &Wire) -> bool;
 }
@@ -168,8 +172,12 @@ impl Holder {
             Ask::Put { messages } => put(messages, holdings),
             Ask::Ack { stream, epoch, upto, consumer } => {
                 let floor = Floor { epoch: *epoch, upto: *upto };
-                vec![self.ack(stream, consumer, floor, holdings)]
+                vec![self.ack(stream, consumer, floor, now, holdings)]
             }
+            Ask::Floors { stream } => one(holdings.stand(stream).map(|_| {
+                let floors = self.floors.of(stream, now, holdings.floors(stream));
+                Reply::Floors { floors }
+            })),
         }
     }
 
@@ -265,6 +273,7 @@ impl Holder {
         stream: &StreamName,
         consumer: &Word,
         floor: Floor,
+        now: u64,
         holdings: &mut impl Holdings,
     ) -> Reply {
         let known = match holdings.stand(stream) {
@@ -274,7 +283,7 @@ impl Holder {
         if !known {
             return refusal(&Absent::Epoch);
         }
-        if !self.floors.set(consumer, stream, floor) {
+        if !self.floors.set(consumer, stream, floor, now) {
             self.counts.floors_refused += 1;
             let text = "no room for the floors of more consumers".into();
             return Reply::Err { code: ErrorCode::Full, text };

@@ -1,6 +1,9 @@
 //! Who publishes: identities, their slots, and the names of streams.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -139,9 +142,13 @@ impl fmt::Display for Slot {
 }
 
 /// The name of a log with a single writer: `IDENTITY/SLOT`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamName {
-    text: Arc<str>,
+///
+/// Its text says everything about it, so names are compared, ordered and hashed by that alone.
+#[derive(Clone)]
+pub struct StreamName(Arc<Named>);
+
+struct Named {
+    text: Box<str>,
     identity: Identity,
     slot: Slot,
 }
@@ -149,33 +156,31 @@ pub struct StreamName {
 impl StreamName {
     /// The stream of this identity and slot.
     pub fn new(identity: Identity, slot: Slot) -> StreamName {
-        StreamName { text: format!("{identity}/{slot}").into(), identity, slot }
+        let text = format!("{identity}/{slot}").into();
+        StreamName(Arc::new(Named { text, identity, slot }))
     }
 
     /// Reads a stream name.
     pub fn parse(text: &str) -> Result<StreamName, NameError> {
         let (identity, slot) =
             text.split_once('/').ok_or_else(|| NameError::NoSlot(text.into()))?;
-        Ok(StreamName {
-            text: text.into(),
-            identity: Identity::parse(identity)?,
-            slot: Slot::parse(slot)?,
-        })
+        let (identity, slot) = (Identity::parse(identity)?, Slot::parse(slot)?);
+        Ok(StreamName(Arc::new(Named { text: text.into(), identity, slot })))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Whose stream it is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.0.identity
     }
 
     /// Which of the identity's streams.
     pub fn slot(&self) -> Slot {
-        self.slot
+        self.0.slot
     }
 
     /// The topic of the record that opens an epoch of this stream.
@@ -189,21 +194,54 @@ impl StreamName {
     }
 
     fn own_topic(&self, kind: &str) -> Topic {
-        let text = format!("{kind}.{}.{}", self.identity, self.slot);
+        let text = format!("{kind}.{}.{}", self.identity(), self.slot());
         Topic::parse(&text)
             .expect("an identity and a slot are made of topic tokens and fit: limits.rs")
     }
 }
 
+impl PartialEq for StreamName {
+    fn eq(&self, other: &StreamName) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for StreamName {}
+
+impl Ord for StreamName {
+    fn cmp(&self, other: &StreamName) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for StreamName {
+    fn partial_cmp(&self, other: &StreamName) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for StreamName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// A table of streams is looked into by their texts, too.
+impl Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StreamName({})", self.text)
+        write!(f, "StreamName({self})")
     }
 }
 

@@ -99,6 +99,8 @@ pub const HEARTBEAT_AFTER_BURST_MS: u64 = 100;
 
 /// Verified roots that a receiver remembers.
 pub const ROOTS_MAX: usize = 8_192;
+/// Trees of which a receiver remembers more than the root, so that the others of their leaves need fewer hashes.
+pub const TREES_MAX: usize = 8;
 /// Policy decisions that a receiver remembers.
 pub const VERDICTS_MAX: usize = 16_384;
 /// Messages that a reader holds behind holes, for all streams together.
@@ -195,6 +197,15 @@ pub const PEER_BYTES_BURST: u64 = 512 << 20;
 pub const PEER_BYTES_PER_SECOND: u64 = 256 << 20;
 /// Positions of consumers that a holder remembers, for each consumer and stream one.
 pub const FLOORS_MAX: usize = 10_000;
+/// Consumers of one stream whose positions a holder tells, and keeps beside the journal; the one that was silent for
+/// longest falls out.
+pub const FLOORS_OF_STREAM_MAX: usize = 256;
+/// The position of a consumer that was silent for so many milliseconds is forgotten: 30 days.
+pub const FLOOR_MS_MAX: u64 = 30 * 86_400_000;
+/// How often the positions of consumers are written down, in milliseconds.
+pub const FLOORS_SAVE_MS: u64 = 5_000;
+/// Longest file of positions of consumers, in bytes.
+pub const FLOORS_FILE_BYTES_MAX: usize = 64 << 10;
 /// Longest file that names the last epoch of a stream, in bytes.
 pub const LAST_EPOCH_FILE_BYTES_MAX: usize = 4 << 10;
 /// Longest file of a saved heartbeat, in bytes.
@@ -417,6 +428,8 @@ const _: () = assert!(
         > DELIVERED_RELAYS_MAX * (IDENTITY_BYTES_MAX + 200)
             + DELIVERED_REFUSALS_MAX * (IDENTITY_BYTES_MAX + TEXT_BYTES_MAX + 300)
 );
+const _: () = assert!(FLOORS_FILE_BYTES_MAX > FLOORS_OF_STREAM_MAX * (WORD_BYTES_MAX + 80));
+const _: () = assert!(FLOORS_SAVE_MS < TELL_AGAIN_MS && TELL_AGAIN_MS < FLOOR_MS_MAX);
 const _: () = assert!(OUTBOX_BYTES_MIN > 2 * OUTBOX_SEGMENT_BYTES);
 const _: () = assert!(PUT_BYTES_MAX >= ENVELOPE_BYTES_MAX + TOPIC_BYTES_MAX);
 const _: () = assert!(ANSWER_BYTES_OF_PEER_MAX > 4 * (GET_BYTES_MAX + ENVELOPE_BYTES_MAX) / 2);

@@ -5,7 +5,7 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-use crate::limits::TREE_LEAVES_MAX;
+use crate::limits::{TREE_LEAVES_MAX, TREE_PATH_MAX};
 
 /// The hash of one record: what `prev` of the next one carries, and what a tree is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,6 +145,94 @@ pub fn root_from_path(leaf: &Leaf, size: u8, index: u8, path: &[[u8; 32]]) -> Op
     (last == 0).then_some(hash)
 }
 
+/// Every node of a tree of 64 leaves: 64, 32, 16, 8, 4, 2 and 1 of them.
+const NODES_MAX: usize = 2 * TREE_LEAVES_MAX - 1;
+
+/// What is known of a tree whose root was verified, so that the others of its leaves need few hashes: where the way up
+/// from a leaf comes to a node that is known, the rest of its path has to be what is known, byte by byte.
+///
+/// With each node that is known, its sibling and everything above both is known.
+#[derive(Debug)]
+pub(crate) struct KnownTree {
+    size: u8,
+    nodes: [[u8; 32]; NODES_MAX],
+    known: u128,
+}
+
+impl KnownTree {
+    /// A tree of 1 to 64 leaves, of which nothing but its root is known.
+    pub(crate) fn new(size: u8, root: [u8; 32]) -> KnownTree {
+        let mut tree = KnownTree { size, nodes: [[0; 32]; NODES_MAX], known: 0 };
+        let height = (u8::BITS - size.saturating_sub(1).leading_zeros()) as usize;
+        tree.learn(place(height, 0), root);
+        tree
+    }
+
+    /// Whether the leaf at this index and its path lead to the root: the same answer as that of [`root_from_path`],
+    /// for a path of the length that it must have.
+    pub(crate) fn proves(&mut self, leaf: &Leaf, index: u8, path: &[[u8; 32]]) -> bool {
+        if index >= self.size {
+            return false;
+        }
+        let (mut at, mut last, mut hash) = (index, self.size - 1, leaf.0);
+        let (mut height, mut siblings) = (0, path.iter());
+        let mut climbed = [([0; 32], None); TREE_PATH_MAX];
+        while !self.knows(place(height, at)) {
+            // The root is known, so this is below it.
+            let sibling = has_sibling(at, last).then(|| siblings.next()).flatten();
+            climbed[height] = (hash, sibling);
+            match sibling {
+                Some(sibling) if at & 1 == 1 => hash = node(sibling, &hash),
+                Some(sibling) => hash = node(&hash, sibling),
+                None if has_sibling(at, last) => return false,
+                None => {}
+            }
+            (at, last, height) = (at >> 1, last >> 1, height + 1);
+        }
+        if self.nodes[place(height, at)] != hash {
+            return false;
+        }
+        let mut above = (height, at);
+        while last > 0 {
+            let (height, at) = above;
+            if has_sibling(at, last) && siblings.next() != Some(&self.nodes[place(height, at ^ 1)])
+            {
+                return false;
+            }
+            (above, last) = ((height + 1, at >> 1), last >> 1);
+        }
+        if siblings.next().is_some() {
+            return false;
+        }
+        for (below, (hash, sibling)) in climbed[..height].iter().enumerate() {
+            self.learn(place(below, index >> below), *hash);
+            if let Some(sibling) = sibling {
+                self.learn(place(below, (index >> below) ^ 1), **sibling);
+            }
+        }
+        true
+    }
+
+    fn knows(&self, place: usize) -> bool {
+        (self.known >> place) & 1 == 1
+    }
+
+    fn learn(&mut self, place: usize, hash: [u8; 32]) {
+        self.nodes[place] = hash;
+        self.known |= 1 << place;
+    }
+}
+
+/// Where a node is kept: those of a level side by side, the leaves first.
+fn place(height: usize, at: u8) -> usize {
+    (NODES_MAX + 1) - ((NODES_MAX + 1) >> height) + usize::from(at)
+}
+
+/// Whether the node at this place has a sibling, where `last` is the last place of its level.
+fn has_sibling(at: u8, last: u8) -> bool {
+    at & 1 == 1 || at < last
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +283,53 @@ mod tests {
             }
         }
         assert_eq!(root_from_path(&leaves[2], 7, 2, &path[..2]), None);
+    }
+
+    /// A tree that is known in part says the same of every leaf, and of everything that is nearly one, as the path
+    /// alone does, in whatever order leaves come.
+    #[test]
+    fn a_known_tree_proves_what_the_path_alone_proves() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for n in (1..=TREE_LEAVES_MAX).chain([TREE_LEAVES_MAX; 8]) {
+            let leaves = leaves(n);
+            let tree = Tree::new(&leaves);
+            let (size, root) = (n as u8, tree.root());
+            let mut known = KnownTree::new(size, root);
+            let mut order: Vec<usize> = (0..n).chain(0..n).collect();
+            random.shuffle(&mut order);
+            for index in order {
+                let right: Vec<[u8; 32]> = tree.path(index).copied().collect();
+                for turn in 0..6 {
+                    let (mut leaf, mut at, mut path) = (leaves[index], index as u8, right.clone());
+                    match turn {
+                        0 => leaf.0[random.usize(..32)] ^= 1 << random.u8(..8),
+                        1 if !path.is_empty() => {
+                            let node = random.usize(..path.len());
+                            path[node][random.usize(..32)] ^= 1 << random.u8(..8);
+                        }
+                        2 => at = random.u8(..70),
+                        3 if !path.is_empty() => drop(path.pop()),
+                        4 => path.push(random.choice(&right).copied().unwrap_or(root)),
+                        _ => {}
+                    }
+                    let alone = root_from_path(&leaf, size, at, &path) == Some(root);
+                    assert_eq!(
+                        known.proves(&leaf, at, &path),
+                        alone,
+                        "size {n}, leaf {index}, {turn}"
+                    );
+                    assert!(turn != 5 || alone);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_node_has_a_place_of_its_own() {
+        let places = (0..=TREE_PATH_MAX).flat_map(|height| {
+            (0..TREE_LEAVES_MAX as u8 >> height).map(move |at| place(height, at))
+        });
+        assert!(places.eq(0..NODES_MAX));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! Cheapest checks first; nothing is parsed before its signature held.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt, HashSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -31,12 +33,43 @@ pub struct Verified {
     key: KeyId,
     place: Place,
     topic: Topic,
-    msg_id: String,
+    msg_id: Text,
     timestamp: Timestamp,
-    username: Option<String>,
+    username: Option<Text>,
     headers: BTreeMap<String, String>,
-    ext: Option<Bytes>,
-    msg: Bytes,
+    ext: Option<Text>,
+    msg: Text,
+}
+
+/// A text of the second frame: where it stands there, or what it is where it is written with escapes. Whoever stores
+/// or forwards a record asks for none of them, so nothing is copied for it.
+#[derive(Clone, Debug)]
+enum Text {
+    Within { from: u32, to: u32 },
+    Own(Box<str>),
+}
+
+impl Text {
+    /// The place of a part of this frame, which is at most 1 MiB long.
+    fn within(frame: &str, part: &str) -> Text {
+        let from = part.as_ptr().addr() - frame.as_ptr().addr();
+        Text::Within { from: from as u32, to: (from + part.len()) as u32 }
+    }
+
+    fn of(frame: &str, text: Cow<'_, str>) -> Text {
+        match text {
+            Cow::Borrowed(part) => Text::within(frame, part),
+            Cow::Owned(text) => Text::Own(text.into()),
+        }
+    }
+
+    fn get<'a>(&'a self, frame: &'a [u8]) -> &'a str {
+        match self {
+            Text::Within { from, to } => std::str::from_utf8(&frame[*from as usize..*to as usize])
+                .expect("the frame was checked to be UTF-8 when it was opened"),
+            Text::Own(text) => text,
+        }
+    }
 }
 
 /// What a record says, as far as the bus itself reads it.
@@ -128,7 +161,7 @@ impl Verified {
     }
     /// The identifier for people and for retries.
     pub fn msg_id(&self) -> &str {
-        &self.msg_id
+        self.msg_id.get(&self.wire.envelope)
     }
     /// When it was sealed, by the publisher's clock.
     pub fn timestamp(&self) -> Timestamp {
@@ -136,7 +169,7 @@ impl Verified {
     }
     /// Who asked for it: a claim of the key's holder.
     pub fn username(&self) -> Option<&str> {
-        self.username.as_deref()
+        Some(self.username.as_ref()?.get(&self.wire.envelope))
     }
     /// The headers.
     pub fn headers(&self) -> &BTreeMap<String, String> {
@@ -152,21 +185,19 @@ impl Verified {
     }
     /// The body as it was signed: the text of a JSON object.
     pub fn msg(&self) -> &str {
-        std::str::from_utf8(&self.msg)
-            .expect("the frame was checked to be UTF-8 when it was opened")
+        self.msg.get(&self.wire.envelope)
     }
     /// The text of `ext`, where there is one.
     pub fn ext(&self) -> Option<&str> {
-        let text = |ext| std::str::from_utf8(ext).expect("as for msg");
-        self.ext.as_deref().map(text)
+        Some(self.ext.as_ref()?.get(&self.wire.envelope))
     }
     /// The body as a type of yours.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.msg)
+        serde_json::from_str(self.msg())
     }
     /// The whole second frame.
     pub fn json(&self) -> &str {
-        std::str::from_utf8(&self.wire.envelope).expect("as for msg")
+        std::str::from_utf8(&self.wire.envelope).expect("as for its texts")
     }
 }
 
@@ -194,7 +225,7 @@ pub struct Refused {
 pub struct Opener {
     trust: Arc<Trust>,
     roots: Roots,
-    streams: HashMap<Box<str>, StreamName>,
+    streams: HashSet<StreamName>,
     verdicts: HashMap<KeyId, HashMap<Topic, bool>>,
     verdict_count: usize,
 }
@@ -205,8 +236,8 @@ impl Opener {
         Opener {
             trust,
             roots: Roots::default(),
-            streams: HashMap::new(),
-            verdicts: HashMap::new(),
+            streams: HashSet::default(),
+            verdicts: HashMap::default(),
             verdict_count: 0,
         }
     }
@@ -279,8 +310,11 @@ impl Opener {
         if !believed && !cut.verify(&leaf, &trusted.public, &mut self.roots) {
             return Err(refuse(Rejection::BadSignature));
         }
-        self.streams.entry(stream.as_str().into()).or_insert_with(|| stream.clone());
-        self.read(wire, kind, leaf, stream, trusted)
+        if !self.streams.contains(&stream) {
+            self.streams.insert(stream.clone());
+        }
+        let between = cut.stream_end..cut.signed.len();
+        self.read(wire, kind, leaf, stream, trusted, between)
     }
 
     /// The stream, if it is the key holder's.
@@ -308,6 +342,7 @@ impl Opener {
         leaf: Leaf,
         stream: StreamName,
         trusted: &TrustedKey,
+        between: Range<usize>,
     ) -> Result<Verified, Box<Refused>> {
         let key = trusted.public.id();
         let refuse = |reason, detail, place| {
@@ -317,7 +352,7 @@ impl Opener {
         let Ok(text) = std::str::from_utf8(&wire.envelope) else {
             return Err(refuse(Rejection::BadUtf8, None, None));
         };
-        let envelope = match Envelope::parse(text) {
+        let envelope = match Envelope::parse_signed(text, between) {
             Ok(envelope) => envelope,
             Err(fault) => {
                 let place = place_of_void(text, kind, leaf);
@@ -343,7 +378,7 @@ impl Opener {
         }
         let malformed =
             |error: serde_json::Error| refuse_at(Rejection::Malformed, Some(error.to_string()));
-        let record = Record::read(kind, envelope.msg.get()).map_err(malformed)?;
+        let record = Record::read(kind, envelope.msg).map_err(malformed)?;
         if !record.agrees_with(&place) {
             return Err(numbers());
         }
@@ -356,12 +391,12 @@ impl Opener {
             key,
             place,
             topic,
-            msg_id: envelope.msg_id.into_owned(),
+            msg_id: Text::of(text, envelope.msg_id),
             timestamp: envelope.timestamp,
-            username: envelope.username.map(|name| name.into_owned()),
+            username: envelope.username.map(|name| Text::of(text, name)),
             headers: envelope.headers,
-            ext: envelope.ext.map(|ext| wire.envelope.slice_ref(ext.get().as_bytes())),
-            msg: wire.envelope.slice_ref(envelope.msg.get().as_bytes()),
+            ext: envelope.ext.map(|ext| Text::within(text, ext)),
+            msg: Text::within(text, envelope.msg),
             stream,
             wire: wire.clone(),
         })

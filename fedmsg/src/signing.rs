@@ -5,10 +5,13 @@
 use std::collections::{HashMap, VecDeque};
 
 use data_encoding::BASE64URL_NOPAD;
+use memchr::{memchr, memrchr};
 
 use crate::keys::{KeyId, PublicKey, SecretKey};
-use crate::limits::{ENVELOPE_BYTES_MAX, ROOTS_MAX, SIGNATURE_CHARS_MAX, TREE_LEAVES_MAX};
-use crate::merkle::{Leaf, Tree, path_len, root_from_path};
+use crate::limits::{
+    ENVELOPE_BYTES_MAX, ROOTS_MAX, SIGNATURE_CHARS_MAX, TREE_LEAVES_MAX, TREE_PATH_MAX, TREES_MAX,
+};
+use crate::merkle::{KnownTree, Leaf, Tree, path_len, root_from_path};
 use crate::rejection::Rejection;
 
 /// What stands between the signed bytes and the signature.
@@ -17,6 +20,12 @@ pub(crate) const SIGNATURE_MEMBER: &[u8] = b",\"signature\":\"";
 const START: &[u8] = b"{\"v\":1,\"crypto\":\"ed25519\",\"certificate\":\"";
 const STREAM_MEMBER: &[u8] = b"\",\"stream\":\"";
 const KEY_CHARS: usize = 30;
+/// Where the text of the stream begins.
+const STREAM_AT: usize = START.len() + KEY_CHARS + STREAM_MEMBER.len();
+/// Signature, size and index: the whole proof of a record that is alone in its tree.
+const PROOF_BYTES_MIN: usize = 66;
+/// The proof with the longest path.
+const PROOF_BYTES_MAX: usize = PROOF_BYTES_MIN + 32 * TREE_PATH_MAX;
 
 /// What Ed25519 signs for a whole tree: the size is in it, or proofs would be malleable.
 fn root_message(size: u8, root: &[u8; 32]) -> [u8; 48] {
@@ -32,7 +41,7 @@ pub(crate) fn sign_tree(key: &SecretKey, leaves: &[Leaf], records: &mut [Vec<u8>
     let tree = Tree::new(leaves);
     let size = leaves.len() as u8;
     let signature = key.sign(&root_message(size, &tree.root()));
-    let mut proof = Vec::with_capacity(66 + 32 * 6);
+    let mut proof = Vec::with_capacity(PROOF_BYTES_MAX);
     for (index, record) in records.iter_mut().enumerate() {
         proof.clear();
         proof.extend_from_slice(&signature);
@@ -55,11 +64,11 @@ pub(crate) struct Cut<'a> {
     pub(crate) signed: &'a [u8],
     pub(crate) key: KeyId,
     pub(crate) stream: &'a str,
-    signature: [u8; 64],
-    size: u8,
-    index: u8,
-    path: [[u8; 32]; 6],
-    path_len: usize,
+    /// Where in the frame the text of the stream ends.
+    pub(crate) stream_end: usize,
+    /// Signature, size, index and inclusion path.
+    proof: [u8; PROOF_BYTES_MAX],
+    proof_len: usize,
 }
 
 impl<'a> Cut<'a> {
@@ -69,41 +78,53 @@ impl<'a> Cut<'a> {
         }
         let (key, stream) = fixed_places(frame)?;
         let (signed, text) = cut_signature(frame)?;
-        let mut bytes = [0; SIGNATURE_CHARS_MAX];
-        let length =
-            BASE64URL_NOPAD.decode_len(text.len()).map_err(|_| Rejection::SignatureForm)?;
-        let decoded = BASE64URL_NOPAD.decode_mut(text, &mut bytes[..length]);
+        let mut proof = [0; PROOF_BYTES_MAX];
+        let form = |_| Rejection::SignatureForm;
+        let proof_len = BASE64URL_NOPAD.decode_len(text.len()).map_err(form)?;
+        let decoded = BASE64URL_NOPAD.decode_mut(text, &mut proof[..proof_len]);
         decoded.map_err(|_| Rejection::SignatureForm)?;
-        if length < 66 {
-            return Err(Rejection::SignatureForm);
-        }
-        let (size, index) = (bytes[64], bytes[65]);
+        let stream_end = STREAM_AT + stream.len();
+        let cut = Cut { signed, key, stream, stream_end, proof, proof_len };
+        let (size, index) = (cut.size(), cut.index());
         let sizes_fit = size >= 1 && usize::from(size) <= TREE_LEAVES_MAX && index < size;
-        if !sizes_fit || length != 66 + 32 * path_len(size, index) {
+        if !sizes_fit || proof_len != PROOF_BYTES_MIN + 32 * path_len(size, index) {
             return Err(Rejection::SignatureForm);
         }
-        let mut signature = [0; 64];
-        signature.copy_from_slice(&bytes[..64]);
-        let mut path = [[0; 32]; 6];
-        let nodes = bytes[66..length].chunks_exact(32);
-        let path_len = nodes.len();
-        for (place, node) in path.iter_mut().zip(nodes) {
-            place.copy_from_slice(node);
-        }
-        Ok(Cut { signed, key, stream, signature, size, index, path, path_len })
+        Ok(cut)
+    }
+
+    fn signature(&self) -> &[u8; 64] {
+        self.proof.first_chunk().expect("a proof has room for a signature")
+    }
+
+    fn size(&self) -> u8 {
+        self.proof[64]
+    }
+
+    fn index(&self) -> u8 {
+        self.proof[65]
+    }
+
+    fn path(&self) -> &[[u8; 32]] {
+        self.proof[PROOF_BYTES_MIN..self.proof_len].as_chunks().0
     }
 
     /// Whether the key's holder signed a tree with this leaf at this place.
     pub(crate) fn verify(&self, leaf: &Leaf, key: &PublicKey, roots: &mut Roots) -> bool {
-        let path = &self.path[..self.path_len];
-        let Some(root) = root_from_path(leaf, self.size, self.index, path) else { return false };
-        let known = (self.key, self.size, root);
-        if roots.contains(&known, &self.signature) {
+        let (size, index, path) = (self.size(), self.index(), self.path());
+        let whose = (self.key, size, *self.signature());
+        if roots.tree(&whose).is_some_and(|tree| tree.proves(leaf, index, path)) {
             return true;
         }
-        let good = key.verifies(&root_message(self.size, &root), &self.signature);
+        let Some(root) = root_from_path(leaf, size, index, path) else { return false };
+        let known = (self.key, size, root);
+        let good = roots.contains(&known, self.signature())
+            || key.verifies(&root_message(size, &root), self.signature());
         if good {
-            roots.insert(known, self.signature);
+            roots.insert(known, *self.signature());
+            if size > 1 {
+                roots.grow(whose, root).proves(leaf, index, path);
+            }
         }
         good
     }
@@ -115,7 +136,7 @@ fn fixed_places(frame: &[u8]) -> Result<(KeyId, &str), Rejection> {
     let (key, rest) = rest.split_at_checked(KEY_CHARS).ok_or(Rejection::Malformed)?;
     let key = KeyId::from_bytes(key).ok_or(Rejection::Malformed)?;
     let rest = rest.strip_prefix(STREAM_MEMBER).ok_or(Rejection::Malformed)?;
-    let end = rest.iter().position(|byte| *byte == b'"').ok_or(Rejection::Malformed)?;
+    let end = memchr(b'"', rest).ok_or(Rejection::Malformed)?;
     let stream = std::str::from_utf8(&rest[..end]).map_err(|_| Rejection::BadUtf8)?;
     Ok((key, stream))
 }
@@ -139,7 +160,7 @@ fn wrong_start(frame: &[u8]) -> Rejection {
 fn cut_signature(frame: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     let body = frame.strip_suffix(b"\"}").ok_or(Rejection::Truncated)?;
     let from = body.len().saturating_sub(SIGNATURE_CHARS_MAX + 1);
-    let quote = body[from..].iter().rposition(|byte| *byte == b'"').ok_or(Rejection::Unsigned)?;
+    let quote = memrchr(b'"', &body[from..]).ok_or(Rejection::Unsigned)?;
     let (before, text) = body.split_at(from + quote + 1);
     let signed = before.strip_suffix(SIGNATURE_MEMBER).ok_or(Rejection::Unsigned)?;
     Ok((signed, text))
@@ -154,10 +175,14 @@ fn cut_signature(frame: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
 pub(crate) struct Roots {
     known: HashMap<Root, [u8; 64]>,
     order: VecDeque<Root>,
+    /// Of the newest ones more is known. Few: records of one tree come one after the other.
+    trees: VecDeque<(Whose, KnownTree)>,
 }
 
 /// Whose tree, its size, and its root.
 type Root = (KeyId, u8, [u8; 32]);
+/// Whose tree, its size, and what was signed for it.
+type Whose = (KeyId, u8, [u8; 64]);
 
 impl Roots {
     fn contains(&self, root: &Root, signature: &[u8; 64]) -> bool {
@@ -175,8 +200,24 @@ impl Roots {
         }
     }
 
+    /// What is known of the tree that has this signature, which was verified.
+    fn tree(&mut self, whose: &Whose) -> Option<&mut KnownTree> {
+        // The signature first: the others of one key differ there at once.
+        let is_it = |of: &Whose| of.2 == whose.2 && of == whose;
+        self.trees.iter_mut().find(|(of, _)| is_it(of)).map(|(_, tree)| tree)
+    }
+
+    /// A tree whose root was verified with this signature.
+    fn grow(&mut self, whose: Whose, root: [u8; 32]) -> &mut KnownTree {
+        let tree = KnownTree::new(whose.1, root);
+        self.trees.truncate(TREES_MAX - 1);
+        self.trees.push_front((whose, tree));
+        &mut self.trees[0].1
+    }
+
     pub(crate) fn clear(&mut self) {
         self.known.clear();
         self.order.clear();
+        self.trees.clear();
     }
 }

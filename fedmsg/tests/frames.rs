@@ -90,6 +90,8 @@ fn each_fault_has_its_own_error_and_its_err_names_the_request() {
         (&[b"R1", b"PUT", b"1"], FrameError::Missing("messages")),
         (&[b"R1", b"PUT", b"1", b"topic"], FrameError::Missing("messages")),
         (&[b"R1", b"ACK", b"1", stream, epoch, &one, b"a b"], FrameError::Malformed("consumer")),
+        (&[b"R1", b"FLOORS", b"1"], FrameError::Missing("stream")),
+        (&[b"R1", b"FLOORS", b"1", stream, b""], FrameError::Surplus),
     ];
     for (frames, error) in cases {
         assert_eq!(Request::parse(frames), Err(*error), "{frames:?}");
@@ -138,6 +140,18 @@ fn lists_are_bounded() {
     };
     assert_eq!((page(0), page(1_000)), (Ok(()), Ok(())));
     assert_eq!(page(1_001), Err(FrameError::TooLarge("streams")));
+
+    let floors = |count: usize, age: u64| {
+        let mut frames: Frames = ["R1", "FLOORS", "1"].map(|f| f.as_bytes().to_vec()).into();
+        let epoch = b"01997530-0000-7000-8000-000000000001";
+        let [upto, age] = [7, age].map(|number: u64| number.to_be_bytes().to_vec());
+        let one = [b"badges".to_vec(), epoch.to_vec(), upto, age];
+        frames.extend((0..count).flat_map(|_| one.clone()));
+        Answer::parse(&frames).map(|_| ())
+    };
+    assert_eq!((floors(0, 0), floors(256, 1 << 40)), (Ok(()), Ok(())));
+    assert_eq!(floors(257, 0), Err(FrameError::TooLarge("floors")));
+    assert_eq!(floors(1, u64::MAX), Err(FrameError::TooLarge("age")));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct Fate {
     pub destroyed: bool,
     /// Nobody answers for it.
     pub unheld: bool,
+    /// Relays that had some of it were put back to an earlier state, and are given it again.
+    pub comes_again: bool,
 }
 
 /// What a run may contain without being wrong.
@@ -227,7 +229,8 @@ impl Checker {
         readable: &mut Readable<'_>,
     ) -> Verdict {
         let fate = self.fates[position.0];
-        if !fate.unheld && !fate.set_back && readable(position).is_some() {
+        let was_there = fate.set_back || fate.comes_again;
+        if !fate.unheld && !was_there && readable(position).is_some() {
             return Err(format!("{} is to be had", name(position)));
         }
         self.readers[reader].unfetched(position);
@@ -267,7 +270,8 @@ impl Checker {
             let position = (worker, epoch, i);
             let unheld = reason == LostReason::NoHolder && fate.unheld;
             // What was put back to an earlier state may have been gone when it was asked for.
-            if !unheld && !fate.set_back && readable(position).is_some() {
+            let was_there = fate.set_back || fate.comes_again;
+            if !unheld && !was_there && readable(position).is_some() {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
             // What a crash left on the disk of what was never shown counts from the restart on, and is there.

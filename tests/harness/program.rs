@@ -20,7 +20,8 @@ fn programs() -> &'static PathBuf {
         let target = programs.parent().expect("TARGET/PROFILE").to_owned();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--workspace", "--bins"]);
-        for program in ["publisher", "many_publishers", "many_readers", "consumer"] {
+        let examples = ["publisher", "many_publishers", "many_readers", "consumer", "outbox_table"];
+        for program in examples {
             cargo.args(["--example", program]);
         }
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target);

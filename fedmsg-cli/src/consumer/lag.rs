@@ -10,7 +10,6 @@ use fedmsg::config::Config;
 use fedmsg::consumer::{Cursor, Position};
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::{Ask, Completeness, Range, Reply};
-use fedmsg::journal::Body;
 use fedmsg::net::Zmq;
 use fedmsg::open::Opener;
 use fedmsg::replay::Shelf;
@@ -21,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::Error;
 use crate::holders::{Answers, Question, ask, holders_of};
-use crate::journal::reader_of;
+use crate::journal::read_one;
 use crate::streams::age;
 
 /// Whether and how long holders are asked.
@@ -79,7 +78,7 @@ pub(super) fn lags<'a>(
             let lag = match &heads[&at.stream] {
                 Err(why) => Lag::Unknown(why.clone()),
                 Ok(epochs) => {
-                    let (messages, first) = behind(at, epochs);
+                    let (messages, first) = behind(at.epoch, at.i, epochs);
                     if let Some((epoch, i)) = first {
                         next.insert(at.clone(), Position { stream: at.stream.clone(), epoch, i });
                     }
@@ -99,10 +98,10 @@ pub(super) fn lags<'a>(
 }
 
 /// How many messages of these epochs are behind a position, and the first of them that is kept.
-fn behind(at: &Position, epochs: &[Range]) -> (u64, Option<(Epoch, u64)>) {
+pub(crate) fn behind(epoch: Epoch, i: u64, epochs: &[Range]) -> (u64, Option<(Epoch, u64)>) {
     let (mut messages, mut first) = (0, None);
-    for range in epochs.iter().filter(|range| range.epoch >= at.epoch) {
-        let done = if range.epoch == at.epoch { at.i } else { 0 };
+    for range in epochs.iter().filter(|range| range.epoch >= epoch) {
+        let done = if range.epoch == epoch { i } else { 0 };
         if range.last > done {
             messages += range.last - done;
             first = first.or(Some((range.epoch, range.first.max(done + 1))));
@@ -150,7 +149,7 @@ fn head(question: &Question, answers: Answers) -> Result<Vec<Range>, String> {
         return Err("no replay address, and no journal on this host".into());
     }
     let count = answers.len();
-    let known = answers.into_values().filter_map(|reply| match reply {
+    let known = answers.into_values().flatten().filter_map(|reply| match reply {
         Reply::Info { epochs, .. } => Some(epochs),
         _ => None,
     });
@@ -178,18 +177,13 @@ fn times(
     };
     let (mut asked, mut questions) = (Vec::new(), Vec::new());
     for at in positions.iter().copied() {
-        let Position { stream, epoch, i } = at;
-        if let Some(mut journal) = reader_of(&config.state_dir, stream) {
-            let batch = journal.read(*epoch, *i, *i, 1, 0);
-            let entry = batch.ok().and_then(|batch| batch.entries.into_iter().next());
-            if let Some(Body::Record(wire)) = entry.map(|entry| entry.body) {
-                take(at, &wire);
-            }
+        if let Some(wire) = read_one(&config.state_dir, at) {
+            take(at, &wire);
             continue;
         }
-        let (stream, epoch) = (stream.clone(), *epoch);
+        let Position { stream, epoch, i } = at.clone();
         let holders = holders_of(config, &stream);
-        let ask = Ask::Get { stream, epoch, from: *i, to: *i, max: 1, filters: Vec::new() };
+        let ask = Ask::Get { stream, epoch, from: i, to: i, max: 1, filters: Vec::new() };
         questions.push(Question { ask, holders });
         asked.push(at);
     }
@@ -199,7 +193,7 @@ fn times(
         false => ask(&mut *Zmq::new().asker()?, &questions, asking.timeout, is_message),
     };
     for (at, answers) in asked.into_iter().zip(answers) {
-        for reply in answers.values() {
+        for reply in answers.values().flatten() {
             if let Reply::Msg { wire, .. } = reply {
                 take(at, wire);
             }
@@ -293,7 +287,8 @@ mod tests {
             (at(4, 0), 0, None),
             (at(0, 3), 9 + 4 + 7, Some((epoch(1), 1))),
         ] {
-            assert_eq!(behind(&cursor, &epochs), (messages, first), "{cursor:?}");
+            let found = behind(cursor.epoch, cursor.i, &epochs);
+            assert_eq!(found, (messages, first), "{cursor:?}");
         }
     }
 
@@ -311,7 +306,7 @@ mod tests {
             epochs: vec![Range { epoch: epoch(1), first: 0, last }],
         };
         let said = |replies: &[(u16, &Reply)]| {
-            let one = |(port, reply): &(u16, &Reply)| (holder(*port), (*reply).clone());
+            let one = |(port, reply): &(u16, &Reply)| (holder(*port), vec![(*reply).clone()]);
             head(&question, replies.iter().map(one).collect())
         };
         assert_eq!(said(&[]), Err("no answer".into()));

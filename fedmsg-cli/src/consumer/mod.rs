@@ -20,6 +20,7 @@ use fedmsg_tool::{Code, CommonOptions, Fault, logging};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::load;
+pub(crate) use lag::behind;
 
 const EXAMPLES: &str = "\
 Examples:

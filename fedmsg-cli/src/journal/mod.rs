@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use fedmsg::StreamName;
 use fedmsg::config::ConfigError;
-use fedmsg::envelope::Epoch;
-use fedmsg::journal::{ArchiveError, JournalError, Reader};
+use fedmsg::consumer::Position;
+use fedmsg::envelope::{Epoch, Wire};
+use fedmsg::journal::{ArchiveError, Body, JournalError, Reader};
 use fedmsg::rejection::Rejection;
 use fedmsg_tail::TailError;
 use fedmsg_tool::{Code, CommonOptions, Fault, logging};
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use places::{Place, all, disk};
 pub(crate) use walk::epoch;
 
 const EXAMPLES: &str = "\
@@ -200,10 +202,19 @@ pub(crate) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
     }
 }
 
+/// A record of the journals of this host, if it is there.
+pub(crate) fn read_one(state: &Path, at: &Position) -> Option<Wire> {
+    let batch = reader_of(state, &at.stream)?.read(at.epoch, at.i, at.i, 1, 0).ok()?;
+    match batch.entries.into_iter().next()?.body {
+        Body::Record(wire) => Some(wire),
+        _ => None,
+    }
+}
+
 /// A reader of the journal of a stream on this host, if there is one.
 pub(crate) fn reader_of(state: &Path, stream: &StreamName) -> Option<Reader> {
     let folder = places::slot_of(state, stream).join("journal");
-    folder.is_dir().then(|| Reader::new(places::disk(), &folder))
+    folder.is_dir().then(|| Reader::new(disk(), &folder))
 }
 
 #[cfg(test)]

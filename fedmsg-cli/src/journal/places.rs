@@ -36,12 +36,12 @@ pub(super) struct Several {
 
 /// A journal, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) stream: StreamName,
-    pub(super) folder: PathBuf,
+pub(crate) struct Place {
+    pub(crate) stream: StreamName,
+    pub(crate) folder: PathBuf,
 }
 
-pub(super) fn disk() -> Arc<dyn Disk> {
+pub(crate) fn disk() -> Arc<dyn Disk> {
     Arc::new(OsDisk)
 }
 
@@ -95,7 +95,7 @@ fn at(folder: &Path) -> Result<Place, Error> {
 }
 
 /// Every journal of the state folder, in order of the names.
-pub(super) fn all(state: &Path) -> Result<Vec<Place>, Error> {
+pub(crate) fn all(state: &Path) -> Result<Vec<Place>, Error> {
     let mut places = Vec::new();
     let streams = state.join("streams");
     for identity in names(&streams)? {

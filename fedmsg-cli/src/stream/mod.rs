@@ -15,6 +15,8 @@ use fedmsg::transport::NetError;
 use fedmsg_tool::{Code, CommonOptions, Fault, logging};
 use tracing::level_filters::LevelFilter;
 
+pub(crate) use show::{Beat, Stand, here, stand_of};
+
 const EXAMPLES: &str = "\
 Examples:
   fedmsg stream show bodhi.backend01/0      who keeps it, which epochs, how far, and whether it goes on

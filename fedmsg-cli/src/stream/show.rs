@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use fedmsg::StreamName;
-use fedmsg::config::Config;
 use fedmsg::envelope::Wire;
 use fedmsg::escape::{escape, escape_json};
 use fedmsg::frames::{Ask, Completeness, Range, Reply};
@@ -59,8 +58,9 @@ struct Seen {
     stand: Stand,
 }
 
+/// What a holder says of a stream.
 #[derive(Debug)]
-enum Stand {
+pub(crate) enum Stand {
     Has {
         completeness: Completeness,
         epochs: Vec<Range>,
@@ -68,11 +68,13 @@ enum Stand {
     },
     /// It was asked, and has nothing; why, in its words.
     Nothing(String),
+    /// It did not answer.
     Silent,
 }
 
+/// The newest heartbeat that a holder has.
 #[derive(Debug)]
-enum Beat {
+pub(crate) enum Beat {
     None,
     Refused(String),
     Good(Box<Verified>, Heartbeat),
@@ -85,14 +87,14 @@ pub(super) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
     let holders = holders_of(&config, stream);
     let asked = counted(holders.len(), "holder");
     let mut seen = Vec::new();
-    if let Some(stand) = here(&config, stream, &mut opener) {
+    if let Some(stand) = here(&Shelf::new(&config.state_dir), stream, &mut opener) {
         seen.push(Seen { holder: "here".into(), stand });
     }
     let question = Question { ask: Ask::Head { stream: stream.clone() }, holders: holders.clone() };
     let mut answers =
         ask(&mut *Zmq::new().asker()?, &[question], options.timeout, |_| false).remove(0);
     for holder in holders {
-        let stand = match answers.remove(&holder) {
+        let stand = match answers.remove(&holder).and_then(|replies| replies.into_iter().next()) {
             Some(reply) => stand_of(&reply, stream, &mut opener),
             None => Stand::Silent,
         };
@@ -115,13 +117,14 @@ pub(super) fn run(options: &Options, common: &CommonOptions) -> Result<Code, Err
 }
 
 /// What the journals of this host have.
-fn here(config: &Config, stream: &StreamName, opener: &mut Opener) -> Option<Stand> {
-    let stand = Shelf::new(&config.state_dir).stand(stream).ok()?;
+pub(crate) fn here(shelf: &Shelf, stream: &StreamName, opener: &mut Opener) -> Option<Stand> {
+    let stand = shelf.stand(stream).ok()?;
     let beat = beat_of(stand.heartbeat, stream, opener);
     Some(Stand::Has { completeness: stand.completeness, epochs: stand.epochs, beat })
 }
 
-fn stand_of(reply: &Reply, stream: &StreamName, opener: &mut Opener) -> Stand {
+/// What a holder's answer says.
+pub(crate) fn stand_of(reply: &Reply, stream: &StreamName, opener: &mut Opener) -> Stand {
     match reply {
         Reply::Info { epochs, .. } if epochs.is_empty() => Stand::Nothing("it has no epoch".into()),
         Reply::Info { heartbeat, completeness, epochs } => {

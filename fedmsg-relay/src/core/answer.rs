@@ -5,7 +5,6 @@ use fedmsg::frames::{ErrorCode, Reply, Span, Spot, Word};
 use fedmsg::identity::StreamName;
 use fedmsg::keys::SecretKey;
 use fedmsg::merkle::Leaf;
-use fedmsg::open::Place;
 use fedmsg::rejection::Rejection;
 use fedmsg::stored;
 
@@ -14,8 +13,8 @@ use super::{Beat, Keep, Unreadable};
 /// What becomes of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is stored, and published then, if this relay carries its topic.
-    Store { stream: StreamName, place: Place, publish: bool },
+    /// It is stored, and published then.
+    Store { leaf: Leaf },
     /// A heartbeat, which is not stored.
     Beat { publish: bool },
     /// It is stored already.
@@ -44,6 +43,16 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Room for what becomes of so many messages.
+    pub(super) fn for_messages(count: usize) -> Taken {
+        Taken {
+            keep: Vec::with_capacity(count),
+            publish: Vec::with_capacity(count),
+            verdicts: Vec::with_capacity(count),
+            ..Taken::default()
+        }
+    }
+
     /// How many records and heartbeats there are to be kept, and their bytes.
     pub fn size(&self) -> (usize, usize) {
         let records = self.keep.iter().filter_map(|keep| keep.what.as_ref().ok());
@@ -72,8 +81,7 @@ impl Taken {
 impl Verdict {
     fn leaf(&self) -> Option<Leaf> {
         match self {
-            Verdict::Store { place, .. } => Some(place.leaf),
-            Verdict::Again(leaf) => Some(*leaf),
+            Verdict::Store { leaf } | Verdict::Again(leaf) => Some(*leaf),
             _ => None,
         }
     }

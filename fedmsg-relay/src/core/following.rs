@@ -40,11 +40,7 @@ impl RelayCore {
             }
             // What was refused before stays refused, and what cannot be read is here already.
             Ok(Some(_)) | Err(Unreadable) => self.counts.duplicates += 1,
-            Ok(None) => {
-                self.take(&verified, now, kept);
-                self.keep(stream, place, wire, taken);
-                taken.publish.extend(is_carried.then(|| wire.clone()));
-            }
+            Ok(None) => self.take(&verified, is_carried, now, kept, taken),
         }
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct Standing<'a> {
     /// Turns of the receiver that were seen.
     turns: u64,
     reloaded: Arc<AtomicBool>,
-    /// Which addresses are up.
-    endpoints: BTreeMap<(Identity, String), bool>,
+    /// Which endpoints are up, of those of which that is known.
+    endpoints: BTreeMap<Identity, bool>,
     /// Endpoints that nobody misses when they are down.
     not_missed: Vec<Identity>,
     broken: Option<String>,
@@ -132,8 +132,8 @@ impl<'a> Standing<'a> {
             Event::Message(_) => self.messages += 1,
             Event::CaughtUp(_) => self.reads_past = false,
             Event::Endpoint(change) => {
-                let key = (change.endpoint.clone(), change.address.clone());
-                self.endpoints.insert(key, change.status == EndpointStatus::Up);
+                let is_up = change.status == EndpointStatus::Up;
+                self.endpoints.insert(change.endpoint.clone(), is_up);
             }
             Event::Config(change) => {
                 self.broken = match change {
@@ -142,22 +142,16 @@ impl<'a> Standing<'a> {
                 };
                 // Of those who are not in the configuration any more nothing is heard.
                 let config = self.subscriber.config();
-                self.endpoints.retain(|(endpoint, address), _| {
-                    let entry = config.endpoints.get(endpoint);
-                    entry.is_some_and(|entry| {
-                        entry.publish.iter().any(|known| known.to_string() == *address)
-                    })
-                });
+                self.endpoints.retain(|endpoint, _| config.endpoints.contains_key(endpoint));
             }
             _ => {}
         }
     }
 
     fn report(&self, metrics: SubscriberMetrics) -> Report {
-        let missed = |(endpoint, _): &&(Identity, String)| !self.not_missed.contains(endpoint);
-        let down = self.endpoints.iter().filter(|(_, is_up)| !**is_up).map(|(key, _)| key);
-        let down: Vec<String> =
-            down.filter(missed).map(|(name, address)| format!("{name} at {address}")).collect();
+        let down = self.endpoints.iter().filter(|(_, is_up)| !**is_up).map(|(name, _)| name);
+        let down = down.filter(|endpoint| !self.not_missed.contains(endpoint));
+        let down: Vec<String> = down.map(ToString::to_string).collect();
         let up = self.endpoints.values().filter(|is_up| **is_up).count();
         let stalled = self.subscriber.stalled();
         let mut obstacles = Vec::new();
@@ -166,14 +160,16 @@ impl<'a> Standing<'a> {
         }
         if !stalled.is_empty() {
             let names: Vec<String> = stalled.iter().map(ToString::to_string).collect();
-            obstacles.push(format!("{} streams stand still: {}", metrics.stalled, some(&names)));
+            let names = some(&names, metrics.stalled as usize);
+            obstacles.push(format!("streams that stand still: {names}"));
         }
         if up == 0 && metrics.endpoints > 0 {
             obstacles.push("no endpoint is connected".into());
         }
         let mut degraded = Vec::new();
         if !down.is_empty() {
-            degraded.push(format!("{} endpoints are down: {}", down.len(), some(&down)));
+            let names = some(&down, down.len());
+            degraded.push(format!("endpoints that are not heard: {names}"));
         }
         let members = json!({
             "streams": { "count": metrics.streams, "stalled": stalled.iter().map(|s| s.as_str()).collect::<Vec<_>>() },
@@ -201,13 +197,13 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// Some of these names.
-fn some(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMES_MAX {
-        text.push_str(", …");
+/// Some of these names, and how many more there are.
+fn some(names: &[String], count: usize) -> String {
+    let text = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(NAMES_MAX) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 /// The counters of a tail.
@@ -221,8 +217,8 @@ struct Shown {
 impl Source for Shown {
     fn put(&self, to: &mut Metrics) {
         to.counter("fedmsg_tail_messages", "Verified messages that were taken", self.messages);
-        to.gauge("fedmsg_tail_endpoints_up", "Addresses that are connected", self.up);
-        to.gauge("fedmsg_tail_endpoints_down", "Addresses that are missed", self.down);
+        to.gauge("fedmsg_tail_endpoints_up", "Endpoints that are heard", self.up);
+        to.gauge("fedmsg_tail_endpoints_down", "Endpoints that are not heard", self.down);
         self.subscriber.put(to);
     }
 }

@@ -22,40 +22,40 @@ impl Source for JournalMetrics {
             "Time that the longest sync took",
             self.sync_us_max as f64 / 1e6,
         );
-        to.counter("fedmsg_journal_failures", "Writes and syncs that failed", self.failures);
-        to.counter(
-            "fedmsg_journal_moved",
-            "Appends that went to a new segment because the one before failed",
-            self.moved,
-        );
-        to.counter(
-            "fedmsg_journal_trimmed_records",
-            "Records that retention gave up",
-            self.trimmed_records,
-        );
-        to.counter(
-            "fedmsg_journal_trimmed_bytes",
-            "Bytes that retention gave up",
-            self.trimmed_bytes,
-        );
-        to.gauge(
-            "fedmsg_journal_damaged_ranges",
-            "Damaged ranges that were found in the newest segment when it was opened",
-            self.damage,
-        );
-        let covers = seconds(self.covers_ms);
-        to.seconds("fedmsg_journal_covers_seconds", "How far back it goes", covers);
-        to.flag(
-            "fedmsg_journal_degraded",
-            "1 when the last append failed: the disk takes nothing",
-            self.degraded,
-        );
-        to.flag(
-            "fedmsg_journal_reserve",
-            "1 when bytes are set aside for last words",
-            self.reserve,
-        );
+        put_journal_state(self, to);
     }
+}
+
+fn put_journal_state(journal: &JournalMetrics, to: &mut Metrics) {
+    to.counter("fedmsg_journal_failures", "Writes and syncs that failed", journal.failures);
+    to.counter(
+        "fedmsg_journal_moved",
+        "Appends that went to a new segment because the one before failed",
+        journal.moved,
+    );
+    to.counter(
+        "fedmsg_journal_trimmed_records",
+        "Records that retention gave up",
+        journal.trimmed_records,
+    );
+    to.counter(
+        "fedmsg_journal_trimmed_bytes",
+        "Bytes that retention gave up",
+        journal.trimmed_bytes,
+    );
+    to.gauge(
+        "fedmsg_journal_damaged_ranges",
+        "Damaged ranges that were found in the newest segment when it was opened",
+        journal.damage,
+    );
+    let covers = seconds(journal.covers_ms);
+    to.seconds("fedmsg_journal_covers_seconds", "How far back it goes", covers);
+    to.flag(
+        "fedmsg_journal_degraded",
+        "1 when the last append failed: the disk takes nothing",
+        journal.degraded,
+    );
+    to.flag("fedmsg_journal_reserve", "1 when bytes are set aside for last words", journal.reserve);
 }
 
 impl Source for LogMetrics {
@@ -79,37 +79,41 @@ impl Source for LogMetrics {
             "Time that the longest sync took",
             self.sync_us_max as f64 / 1e6,
         );
-        to.counter("fedmsg_log_failures", "Writes and syncs that failed", self.failures);
-        to.counter(
-            "fedmsg_log_moved",
-            "Appends that went to a new segment because the one before failed",
-            self.moved,
-        );
-        to.counter("fedmsg_log_damage", "Damaged places that were found", self.damage);
-        to.counter(
-            "fedmsg_log_indexes_made",
-            "Indexes that were made again because they were missing or wrong",
-            self.indexes_made,
-        );
-        to.counter(
-            "fedmsg_log_trimmed_segments",
-            "Segments that retention gave up",
-            self.trimmed_segments,
-        );
-        to.counter("fedmsg_log_trimmed_bytes", "Bytes that retention gave up", self.trimmed_bytes);
-        to.counter(
-            "fedmsg_log_forgotten",
-            "Streams that were forgotten because there were too many",
-            self.forgotten,
-        );
-        let covers = seconds(self.covers_ms);
-        to.seconds("fedmsg_log_covers_seconds", "How far back the log goes", covers);
-        to.flag(
-            "fedmsg_log_degraded",
-            "1 when the last append failed: the disk takes nothing",
-            self.degraded,
-        );
+        put_log_state(self, to);
     }
+}
+
+fn put_log_state(log: &LogMetrics, to: &mut Metrics) {
+    to.counter("fedmsg_log_failures", "Writes and syncs that failed", log.failures);
+    to.counter(
+        "fedmsg_log_moved",
+        "Appends that went to a new segment because the one before failed",
+        log.moved,
+    );
+    to.counter("fedmsg_log_damage", "Damaged places that were found", log.damage);
+    to.counter(
+        "fedmsg_log_indexes_made",
+        "Indexes that were made again because they were missing or wrong",
+        log.indexes_made,
+    );
+    to.counter(
+        "fedmsg_log_trimmed_segments",
+        "Segments that retention gave up",
+        log.trimmed_segments,
+    );
+    to.counter("fedmsg_log_trimmed_bytes", "Bytes that retention gave up", log.trimmed_bytes);
+    to.counter(
+        "fedmsg_log_forgotten",
+        "Streams that were forgotten because there were too many",
+        log.forgotten,
+    );
+    let covers = seconds(log.covers_ms);
+    to.seconds("fedmsg_log_covers_seconds", "How far back the log goes", covers);
+    to.flag(
+        "fedmsg_log_degraded",
+        "1 when the last append failed: the disk takes nothing",
+        log.degraded,
+    );
 }
 
 fn put_log_size(log: &LogMetrics, to: &mut Metrics) {

@@ -37,10 +37,29 @@ impl Source for PublisherMetrics {
             self.subscribers,
         );
         to.gauge("fedmsg_publisher_relays_up", "Relays that answer", self.relays_up);
+        put_copies(self, to);
         if let Some(journal) = &self.journal {
             journal.put(to);
         }
     }
+}
+
+fn put_copies(publisher: &PublisherMetrics, to: &mut Metrics) {
+    to.gauge(
+        "fedmsg_publisher_waiting_for_copies",
+        "Messages whose callers wait for copies at other holders",
+        publisher.waiting_for_copies,
+    );
+    to.counter(
+        "fedmsg_publisher_short_of_copies",
+        "Receipts and errors that were given with fewer copies than promised",
+        publisher.short_of_copies,
+    );
+    to.flag(
+        "fedmsg_publisher_copies_missing",
+        "1 when messages are known to have fewer copies than promised",
+        publisher.is_short_of_copies,
+    );
 }
 
 impl Source for SubscriberMetrics {
@@ -145,35 +164,11 @@ impl Source for DurableMetrics {
         to.counter("fedmsg_consumer_acked", "Messages that were handled", self.acked);
         to.counter("fedmsg_consumer_failed", "Tries that failed", self.failed);
         to.counter("fedmsg_consumer_dead", "Messages that were given up", self.dead);
-        to.counter(
-            "fedmsg_consumer_repeated",
-            "Messages that came again from the reader, and were not handed out again",
-            self.repeated,
-        );
-        to.counter(
-            "fedmsg_consumer_refused",
-            "Refused messages that were written down",
-            self.refused,
-        );
-        to.counter(
-            "fedmsg_consumer_refusals_dropped",
-            "Refused messages that found no room",
-            self.refusals_dropped,
-        );
-        to.counter(
-            "fedmsg_consumer_forgotten",
-            "Streams that have ended, whose cursors were forgotten",
-            self.forgotten,
-        );
+        put_trouble(self, to);
         to.gauge(
             "fedmsg_consumer_in_flight",
             "Messages that are handed out, or wait to be taken",
             self.in_flight,
-        );
-        to.counter(
-            "fedmsg_consumer_store_failures",
-            "Calls to the store that failed",
-            self.store_failures,
         );
         to.gauge("fedmsg_consumer_lag", "Messages that its cursors are behind", self.lag);
         to.flag(
@@ -185,4 +180,32 @@ impl Source for DurableMetrics {
             reader.put(to);
         }
     }
+}
+
+fn put_trouble(consumer: &DurableMetrics, to: &mut Metrics) {
+    to.counter(
+        "fedmsg_consumer_repeated",
+        "Messages that came again from the reader, and were not handed out again",
+        consumer.repeated,
+    );
+    to.counter(
+        "fedmsg_consumer_refused",
+        "Refused messages that were written down",
+        consumer.refused,
+    );
+    to.counter(
+        "fedmsg_consumer_refusals_dropped",
+        "Refused messages that found no room",
+        consumer.refusals_dropped,
+    );
+    to.counter(
+        "fedmsg_consumer_forgotten",
+        "Streams that have ended, whose cursors were forgotten",
+        consumer.forgotten,
+    );
+    to.counter(
+        "fedmsg_consumer_store_failures",
+        "Calls to the store that failed",
+        consumer.store_failures,
+    );
 }

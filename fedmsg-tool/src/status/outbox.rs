@@ -72,7 +72,7 @@ impl Outbox {
 impl Source for Outbox {
     fn put(&self, to: &mut Metrics) {
         let now = Timestamp::from(SystemTime::now());
-        let age = self.oldest.map_or(0, |oldest| now.millis_since(oldest));
+        let age = self.oldest.map_or(0, |oldest| now.millis_since(oldest).max(0));
         to.gauge(
             "fedmsg_outbox_messages",
             "Messages of this host that no relay has",

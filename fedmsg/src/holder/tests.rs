@@ -23,6 +23,8 @@ struct Small {
     unreadable: bool,
     genesis: Option<Wire>,
     taken: Vec<Wire>,
+    /// What consumers said to holders before this one.
+    said: Vec<Acknowledged>,
 }
 
 impl Small {
@@ -108,6 +110,10 @@ impl Holdings for Small {
 
     fn heads(&mut self) -> Vec<Spot> {
         vec![Spot { stream: stream(), epoch: E, i: 12 }]
+    }
+
+    fn floors(&mut self, _: &StreamName) -> Vec<Acknowledged> {
+        self.said.clone()
     }
 
     fn put(&mut self, message: &Wire) -> bool {
@@ -307,4 +313,36 @@ fn floors_never_sink_and_are_bounded() {
     assert_eq!(ack(&mut holder, 99, "one-more", 1), "full");
     assert_eq!(ack(&mut holder, 99, "stats", 11), "Ok", "who is known goes on");
     assert_eq!((holder.floors().count(), holder.counts().floors_refused), (FLOORS_MAX, 1));
+}
+
+#[test]
+fn floors_are_told_with_what_is_known_from_before_and_since_when() {
+    let (mut holder, mut small) = (Holder::new([1; 16]), Small::whole());
+    let said = |consumer: &str, upto, age_ms| {
+        let consumer = Word::parse(consumer).expect("a word");
+        Acknowledged { consumer, epoch: E, upto, age_ms }
+    };
+    let mut ask = |holder: &mut Holder, ask, now| {
+        holder.answer(&Bytes::from_static(b"peer"), &request(ask), now, &mut small).remove(0)
+    };
+    let floors = || Ask::Floors { stream: stream() };
+    assert_eq!(ask(&mut holder, floors(), 0), Reply::Floors { floors: Vec::new() });
+    for (consumer, upto, now) in [("stats", 4, 100), ("mail", 9, 200), ("stats", 2, 300)] {
+        let consumer = Word::parse(consumer).expect("a word");
+        let ack = Ask::Ack { stream: stream(), epoch: E, upto, consumer };
+        assert_eq!(ask(&mut holder, ack, now), Reply::Ok);
+    }
+    let told = vec![said("mail", 9, 800), said("stats", 4, 700)];
+    assert_eq!(ask(&mut holder, floors(), 1_000), Reply::Floors { floors: told });
+    small.said = vec![said("gone", 1, 5_000), said("mail", 3, 10), said("stats", 7, 60_000)];
+    let mut ask = |ask| {
+        holder.answer(&Bytes::from_static(b"peer"), &request(ask), 1_000, &mut small).remove(0)
+    };
+    let told = vec![said("gone", 1, 5_000), said("mail", 9, 10), said("stats", 7, 700)];
+    assert_eq!(ask(floors()), Reply::Floors { floors: told });
+    let other = StreamName::parse("app.other/0").expect("a stream");
+    assert!(matches!(
+        ask(Ask::Floors { stream: other }),
+        Reply::Err { code: ErrorCode::UnknownStream, .. }
+    ));
 }

@@ -19,11 +19,10 @@ const PLACE_BYTES: usize = 8 + 16 + 8 + 4;
 
 /// Sets bytes aside, unless they are there; says whether they are.
 pub(super) fn build_reserve(disk: &dyn Disk, folder: &Path) -> bool {
-    let path = folder.join(RESERVE);
-    let length = disk.open(&path, Access::Read).and_then(|file| file.len());
-    if length.is_ok_and(|length| length == JOURNAL_RESERVE_BYTES as u64) {
+    if has_reserve(disk, folder) {
         return true;
     }
+    let path = folder.join(RESERVE);
     // Not zeros: a file system may keep those without keeping room for them.
     let bytes: Vec<u8> = (0..JOURNAL_RESERVE_BYTES).map(|at| ((at * 31) >> 3) as u8 | 1).collect();
     match put(disk, folder, RESERVE, &bytes) {
@@ -33,6 +32,12 @@ pub(super) fn build_reserve(disk: &dyn Disk, folder: &Path) -> bool {
             false
         }
     }
+}
+
+/// Whether they are there.
+pub(super) fn has_reserve(disk: &dyn Disk, folder: &Path) -> bool {
+    let length = disk.open(&folder.join(RESERVE), Access::Read).and_then(|file| file.len());
+    length.is_ok_and(|length| length == JOURNAL_RESERVE_BYTES as u64)
 }
 
 /// Gives the bytes up.

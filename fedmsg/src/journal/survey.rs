@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::aside;
 use super::disk::Disk;
 use super::error::{JournalError, io_error};
 use super::record::{Damage, Range};
@@ -31,6 +32,8 @@ pub struct Survey {
     pub damage: Vec<Damage>,
     /// Segments whose header cannot be read.
     pub unreadable_headers: u64,
+    /// Whether bytes are set aside for the last words of a publisher on a full disk.
+    pub reserve: bool,
 }
 
 /// Looks at a journal without reading all of it: its headers and its newest segment. Changes nothing, and can
@@ -49,6 +52,7 @@ pub fn survey(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Survey, JournalErro
             Err(error) => return Err(error),
         }
     }
+    survey.reserve = aside::has_reserve(&**disk, folder);
     survey.segments = segments.len() as u64;
     survey.bytes = segments.iter().map(|segment| segment.bytes).sum();
     survey.oldest = segments.iter().find_map(|segment| segment.start).map(|start| start.made);

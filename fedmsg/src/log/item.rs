@@ -75,14 +75,8 @@ impl Beat {
         }
         let envelope = Envelope::parse(std::str::from_utf8(&wire.envelope).ok()?).ok()?;
         let order = (envelope.epoch, envelope.i, envelope.timestamp);
-        Some(Beat { order, wire: compact(wire) })
+        Some(Beat { order, wire: wire.compact() })
     }
-}
-
-/// A copy that holds its own bytes alone, and not the whole frame or buffer that they came in.
-pub(super) fn compact(wire: &Wire) -> Wire {
-    let copy = bytes::Bytes::copy_from_slice;
-    Wire { topic: copy(&wire.topic), envelope: copy(&wire.envelope) }
 }
 
 impl Item<'_> {

@@ -12,7 +12,7 @@
 //! The layout, from below: `format` (the bytes of a segment), `item` (what is kept), `window` and `scan` (one
 //! segment from start to end), `table` (the places of one segment), `directory` (the same on disk: the index),
 //! `streams` (what is known of every stream), `heads` (the same on disk), `shared` (all of that together),
-//! `writer`, `retention`, `reader` with `taking`, and `open` with `tips`.
+//! `writer`, `retention`, `reader` with `taking`, and `open` with `tips`. `survey` looks at a log of another process.
 
 mod directory;
 mod error;
@@ -26,6 +26,7 @@ mod scan;
 mod settings;
 mod shared;
 mod streams;
+mod survey;
 mod table;
 mod taking;
 mod tips;
@@ -37,4 +38,5 @@ pub use item::{Head, Item, Keep};
 pub use reader::LogReader;
 pub use retention::Trimmed;
 pub use settings::{LogMetrics, Settings};
+pub use survey::{Survey, survey};
 pub use writer::Log;

@@ -1,6 +1,7 @@
 //! What is known in memory of every stream: how far it is, and in which segments its numbers are.
 
-use std::collections::HashMap;
+// Its keys are names of streams that were verified before they were put into a log.
+use foldhash::HashMap;
 
 use super::directory::Held;
 use super::format::Sequence;

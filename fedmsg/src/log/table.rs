@@ -1,7 +1,8 @@
 //! What one segment holds: where each record of each stream begins. In memory for the segment that is being
 //! written, and while an index is made of one.
 
-use std::collections::HashMap;
+// Its keys are names of streams that were verified before they were put into a log.
+use foldhash::{HashMap, HashMapExt};
 
 use crate::envelope::Epoch;
 use crate::timestamp::Timestamp;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::directory;
 use super::error::{LogError, io_error};
 use super::format::{Header, NEW, Position, Sequence, encode_record, record_bytes, segment_file};
-use super::item::{Beat, Head, Item, Keep, compact};
+use super::item::{Beat, Head, Item, Keep};
 use super::reader::LogReader;
 use super::settings::{LogMetrics, Settings};
 use super::shared::{Known, Segment, Shared};
@@ -329,7 +329,7 @@ impl Known {
         if let (0, Keep::Record { wire, .. }, Some(tip)) = (i, keep, &mut stream.tip)
             && tip.epoch == epoch
         {
-            tip.genesis = Some(compact(wire));
+            tip.genesis = Some(wire.compact());
         }
     }
 }

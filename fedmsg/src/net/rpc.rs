@@ -140,6 +140,7 @@ fn connect(line: &mut Line, address: &Endpoint, numbers: &[String]) {
 pub struct RelaySockets {
     outlet: ZmqOutlet,
     router: zmq::Socket,
+    room: messages::Room,
     ready: bool,
     _binding: Vec<Binding>,
 }
@@ -162,7 +163,8 @@ impl RelaySockets {
         let outlet = ZmqOutlet::bind(&context, publish, settings)?;
         let bound =
             submit.iter().map(|address| bind(&router, address)).collect::<Result<_, _>>()?;
-        Ok(RelaySockets { outlet, router, ready: true, _binding: bound })
+        let room = messages::Room::default();
+        Ok(RelaySockets { outlet, router, room, ready: true, _binding: bound })
     }
 
     /// Sends to every subscriber, as [`Outlet::send`] does.
@@ -201,7 +203,8 @@ impl RelaySockets {
             return;
         }
         self.ready = false;
-        while let Some(mut frames) = messages::receive(&self.router, FRAMES_MAX + 1) {
+        let (router, room) = (&self.router, &mut self.room);
+        while let Some(mut frames) = messages::receive_together(router, FRAMES_MAX + 1, room) {
             let peer = frames.remove(0);
             asked.push(Asked { peer, frames });
             if asked.len() >= TURN {

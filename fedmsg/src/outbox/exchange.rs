@@ -56,14 +56,14 @@ impl Exchange {
         self.delivery.beaten(beat);
     }
 
-    /// Relays that answer, and are asked nothing now, with what each was given; for each of them `from` may say from
-    /// where on its receipts are wanted again.
+    /// Relays that are asked nothing now, with what each was given; for each of them `from` may say from where on its
+    /// receipts are wanted again.
     pub(crate) fn prove(
         &mut self,
         mut from: impl FnMut(&Identity, Option<Point>) -> Option<Point>,
     ) {
         for (at, relay) in self.relays.iter().enumerate() {
-            if self.delivery.is_up(at) && !self.delivery.is_asked(at) {
+            if !self.delivery.is_asked(at) {
                 let upto = self.delivery.delivered().of(relay);
                 from(relay, upto).into_iter().for_each(|from| self.delivery.prove(at, from));
             }

@@ -16,6 +16,7 @@ pub(crate) mod exchange;
 mod flush;
 pub(crate) mod marks;
 /// For the simulator; no part of what is promised.
+#[cfg(feature = "net")]
 #[doc(hidden)]
 pub mod post;
 #[cfg(feature = "net")]

@@ -1,6 +1,6 @@
 //! How a publisher hands its journal to relays, without threads, sockets and locks: for the simulator.
 //!
-//! The decisions are those of [`Delivery`] and [`Core`]; what surrounds them in a process is in `outbox/sender.rs` and
+//! The decisions are those of `Delivery` and `Core`; what surrounds them in a process is in `outbox/sender.rs` and
 //! `publisher/posted.rs`.
 
 use std::path::PathBuf;

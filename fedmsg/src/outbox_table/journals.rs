@@ -9,11 +9,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::statements::{Offered, RowMessage};
+use crate::clock::Clock;
 use crate::envelope::Wire;
 use crate::identity::StreamName;
 use crate::journal::{Body, JournalError, OsDisk, Range, Reader};
-use crate::limits::{JOURNAL_BATCH_BYTES_MAX, JOURNAL_BATCH_RECORDS_MAX, OUTBOX_TABLE_SLACK_MS};
+use crate::limits::{
+    JOURNAL_BATCH_BYTES_MAX, JOURNAL_BATCH_RECORDS_MAX, MSG_ID_MS_MAX, OUTBOX_TABLE_SLACK_MS,
+};
 use crate::publisher::Publisher;
+use crate::record::Level;
 use crate::timestamp::Timestamp;
 
 /// What is known of rows that were offered.
@@ -46,10 +50,11 @@ pub(super) fn look(publisher: &Publisher, rows: Vec<Offered>, is_new: bool) -> V
         }
         let found = stream.map(|stream| publisher.journal_of(&stream));
         let found = found.filter(|folder| folder.is_dir()).map(|folder| find(&folder, &rows));
+        let asks_again = is_own && matches!(publisher.level(), Level::Replicated(_));
         match found {
             Some(Ok(published)) => {
-                let is_open = |id: &&i64| published.iter().all(|(found, _)| found != *id);
-                verdicts.open.extend(ids.iter().filter(is_open));
+                let (published, again) = split(published, &rows, asks_again, Clock::wall());
+                verdicts.open.extend(again);
                 verdicts.published.extend(published);
             }
             None if is_own => verdicts.open.extend(ids),
@@ -69,6 +74,28 @@ pub(super) fn look(publisher: &Publisher, rows: Vec<Offered>, is_new: bool) -> V
         }
     }
     verdicts
+}
+
+/// What is published of these rows, and what is to be given to the publisher once more: what is not in the journal; and
+/// what is, but has perhaps not all of the copies that a receipt stands for, as long as the publisher will know it by
+/// its identifier. Then it asks for them, and numbers nothing twice.
+fn split(
+    found: Vec<(i64, String)>,
+    rows: &[Offered],
+    asks_again: bool,
+    now: Timestamp,
+) -> (Vec<(i64, String)>, Vec<i64>) {
+    let found: HashMap<i64, String> = found.into_iter().collect();
+    let mut published = Vec::new();
+    let mut again = Vec::new();
+    for Offered { id, at, .. } in rows {
+        let is_known = now.millis_since(*at) < MSG_ID_MS_MAX as i64 / 2;
+        match found.get(id) {
+            Some(msg_id) if !(asks_again && is_known) => published.push((*id, msg_id.clone())),
+            _ => again.push(*id),
+        }
+    }
+    (published, again)
 }
 
 /// Which of these rows are in this journal.
@@ -138,6 +165,23 @@ mod tests {
     fn wire(topic: &str, msg_id: &str, msg: &str) -> Wire {
         let envelope = format!(r#"{{"v":1,"topic":"{topic}","msg_id":"{msg_id}","msg":{msg}}}"#);
         Wire { topic: topic.to_owned().into(), envelope: envelope.into() }
+    }
+
+    #[test]
+    fn what_was_found_is_asked_for_again_where_copies_were_promised_and_the_publisher_still_knows_it()
+     {
+        let hour = 3_600_000;
+        let row = |id: i64, hours: i64| Offered {
+            id,
+            stream: "app.one/0".into(),
+            at: Timestamp::from_millis(-hours * hour),
+            message: Err("of no interest".into()),
+        };
+        let rows = [row(1, 0), row(2, 0), row(3, 30)];
+        let found = || vec![(1, "a".to_owned()), (3, "c".to_owned())];
+        let now = Timestamp::from_millis(1);
+        assert_eq!(split(found(), &rows, false, now), (found(), vec![2]));
+        assert_eq!(split(found(), &rows, true, now), (vec![(3, "c".to_owned())], vec![1, 2]));
     }
 
     #[test]

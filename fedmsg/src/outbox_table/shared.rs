@@ -44,7 +44,7 @@ impl Shared {
 
     /// The thread has nothing to do for so long, unless somebody wakes it; or nobody can, except by closing.
     pub(super) fn pause(&self, pause: Duration, can_be_woken: bool) {
-        let idle = |state: &mut State| !(state.woken && can_be_woken) && !state.closing;
+        let idle = |state: &mut State| !(state.closing || state.woken && can_be_woken);
         let waited = self.work.wait_timeout_while(self.lock(), pause, idle);
         waited.unwrap_or_else(PoisonError::into_inner).0.woken = false;
     }

@@ -44,6 +44,9 @@ impl RowMessage {
     }
 }
 
+/// Rows that cannot be published, and why.
+pub(super) type Aside = Vec<(i64, String)>;
+
 /// What became of rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
@@ -51,7 +54,7 @@ pub(super) struct Settled {
     /// was replaced by another.
     pub done: Vec<(i64, String)>,
     /// They cannot be, for these reasons.
-    pub aside: Vec<(i64, String)>,
+    pub aside: Aside,
 }
 
 impl Settled {
@@ -82,7 +85,7 @@ pub(super) fn is_any_waiting(to: &mut dyn Statements) -> Result<bool, StoreError
 pub(super) fn next(
     to: &mut dyn Statements,
     dialect: &Dialect,
-) -> Result<(Vec<Waiting>, Vec<(i64, String)>), StoreError> {
+) -> Result<(Vec<Waiting>, Aside), StoreError> {
     let sql = dialect.write(
         "SELECT id, {bytes} FROM fedmsg_outbox WHERE set_aside IS NULL ORDER BY id LIMIT ?1",
     );
@@ -98,7 +101,7 @@ fn sizes(rows: Vec<Row>) -> Result<Vec<(i64, u64)>, StoreError> {
 
 /// Which of these rows are read, by their sizes: as many as there is room for, and one at least; and which are too
 /// long.
-fn batch(sizes: &[(i64, u64)]) -> (Vec<i64>, Vec<(i64, String)>) {
+fn batch(sizes: &[(i64, u64)]) -> (Vec<i64>, Aside) {
     let (mut ids, mut aside) = (Vec::new(), Vec::new());
     let mut room = OUTBOX_TABLE_BATCH_BYTES_MAX;
     for (id, bytes) in sizes {

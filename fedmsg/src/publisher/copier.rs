@@ -43,7 +43,7 @@ impl Copier {
             self.sender.grown(end);
             beat.into_iter().for_each(|beat| self.sender.beaten(beat));
             let copying = &mut self.copying;
-            self.sender.prove(|relay, upto| copying.to_prove(relay, upto, now));
+            self.sender.prove(|relay, upto| copying.unproven(relay, upto, now));
             if let Err(error) = self.sender.send() {
                 tracing::warn!(%error, stream = %self.shared.position().0, "reading what is to be copied");
             }
@@ -64,8 +64,8 @@ impl Copier {
     /// Whether nobody is waited for any more.
     fn is_over(&self, since: u64, now: u64) -> bool {
         let has_time = now.saturating_sub(since) <= CLOSING_MS_MAX;
-        !self.copying.is_waited_for()
-            && !(has_time && self.sender.up() > 0 && !self.sender.is_done())
+        let is_done = self.sender.up() == 0 || self.sender.is_done();
+        !self.copying.is_waited_for() && (is_done || !has_time)
     }
 
     fn pause(&self, now: u64) -> Duration {

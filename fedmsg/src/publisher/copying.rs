@@ -123,17 +123,16 @@ mod counting {
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
-    use super::super::{Answer, PublishError, Shared};
+    use super::super::{Answer, PublishError, Shared, Shortfall};
     use super::{Handover, Wait, Wants};
     use crate::config::OnUnreachable;
     use crate::copies::{Copies, Due, Waiting};
     use crate::delivered::Point;
     use crate::delivery::Outcome;
-    use crate::envelope::{Epoch, Wire};
+    use crate::envelope::Wire;
     use crate::identity::Identity;
     use crate::record::Level;
     use crate::rejection::Rejection;
-    use crate::stored::Claim;
 
     /// Counts copies, and answers those who wait for them.
     pub(crate) struct Copying {
@@ -178,49 +177,19 @@ mod counting {
             (beat, is_closing)
         }
 
-        /// What an answer of a relay means for those who wait. `end` is the end of the stream.
+        /// What an answer of a relay means for those who wait, and for the writer. `end` is the end of the stream.
         pub(crate) fn learn(&mut self, relay: &Identity, outcome: &Outcome, end: Option<Point>) {
-            match outcome {
-                Outcome::Taken { receipt: Some(claim), .. } => self.claimed(relay, claim),
-                Outcome::Taken { receipt: None, .. } => {
-                    self.failed(relay, "it takes messages without storing them");
-                }
-                Outcome::Refused(refusal) => {
-                    let to = Point { epoch: refusal.from.epoch, i: refusal.to };
-                    let why = format!("{}: {}", refusal.reason, refusal.text);
-                    self.copies.refused(relay, refusal.from..=to, &why);
-                    let is_fork = refusal.reason == Rejection::Fork.name();
-                    self.want(Wants { renewal: is_fork, epoch: false });
-                }
-                Outcome::Failed(why) => self.failed(relay, why),
-                Outcome::NeedsEpoch => {
-                    let why = "it lacks messages before it that are gone here";
-                    let first = Point { epoch: Epoch::new(uuid::Uuid::nil()), i: 0 };
-                    self.copies.refused(relay, first..=end.unwrap_or(first), why);
-                    self.want(Wants { epoch: true, renewal: false });
-                }
-                Outcome::Back | Outcome::Nothing => {}
-            }
-        }
-
-        fn claimed(&mut self, relay: &Identity, claim: &Claim) {
             let config = self.shared.config();
-            match claim.verify(&config.trust.keys) {
-                Ok(signer) => {
-                    let counts = self.copies.stored(&signer, claim.epoch, &claim.numbers);
-                    if signer != *relay {
-                        let counts = if counts { "" } else { ", which is no holder that counts" };
-                        self.failed(relay, &format!("its receipt is that of {signer}{counts}"));
-                    }
-                }
-                Err(error) => self.failed(relay, &error.to_string()),
-            }
-        }
-
-        fn failed(&mut self, relay: &Identity, why: &str) {
-            if self.copies.failed(relay, why) {
+            if let Some(why) = self.copies.learn(relay, outcome, end, &config.trust.keys) {
                 let (stream, _) = self.shared.position();
                 tracing::warn!(%stream, %relay, why, "no copy there");
+            }
+            match outcome {
+                Outcome::NeedsEpoch => self.want(Wants { epoch: true, renewal: false }),
+                Outcome::Refused(refusal) if refusal.reason == Rejection::Fork.name() => {
+                    self.want(Wants { renewal: true, epoch: false });
+                }
+                _ => {}
             }
         }
 
@@ -231,13 +200,13 @@ mod counting {
         }
 
         /// From where on a relay that has so much is asked for its receipts again.
-        pub(crate) fn to_prove(
+        pub(crate) fn unproven(
             &mut self,
             relay: &Identity,
             upto: Option<Point>,
             now: u64,
         ) -> Option<Point> {
-            self.copies.to_prove(relay, upto, now)
+            self.copies.unproven(relay, upto, now)
         }
 
         /// Answers those who need not wait, or may not wait any longer. The identifiers of messages that will never
@@ -285,22 +254,14 @@ mod counting {
                 receipt.copies = holders;
                 return shared.answer(answer, Ok(receipt));
             };
-            let (stream, is_kept) =
-                (receipt.stream.clone(), !matches!(shared.level, Level::Stored(_)));
+            let is_kept = !matches!(shared.level, Level::Stored(_));
             let reached = holders.len();
             shared.counts.short_of_copies.fetch_add(1, Ordering::Relaxed);
             let (Level::Replicated(wanted) | Level::Stored(wanted)) = shared.level else { return };
-            let error = PublishError::NotCopied {
-                stream: stream.clone(),
-                epoch,
-                i,
-                wanted,
-                is_kept,
-                copies: holders.clone(),
-                missing,
-            };
+            let (stream, copies, level) = (receipt.stream.clone(), holders.clone(), shared.level);
+            let short = Shortfall { stream, epoch, i, level, wanted, copies, missing };
             if !std::mem::replace(&mut self.is_told, true) {
-                tracing::error!(%stream, %error, "a message has fewer copies than promised");
+                tracing::error!(stream = %short.stream, error = %short, "a message has fewer copies than promised");
             }
             let result = match self.on_unreachable {
                 OnUnreachable::Local if is_kept => {
@@ -310,7 +271,7 @@ mod counting {
                     receipt.copies = holders;
                     Ok(receipt)
                 }
-                _ => Err(error),
+                _ => Err(PublishError::NotCopied(Box::new(short))),
             };
             shared.answer(answer, result);
         }

@@ -128,7 +128,7 @@ impl Entrusted {
 
     fn deliver(&mut self, now: u64) {
         let copying = &mut self.copying;
-        self.exchange.prove(|relay, upto| copying.to_prove(relay, upto, now));
+        self.exchange.prove(|relay, upto| copying.unproven(relay, upto, now));
         // What is in memory can be read.
         self.exchange.send(&mut self.log).ok();
         let pause = self.pause(now);

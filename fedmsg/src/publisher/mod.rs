@@ -66,7 +66,7 @@ use copying::Handover;
 pub use build::{BuildError, OnFull, PublisherBuilder};
 pub use orders::{NewEpoch, OrderError, Retired, order_new_epoch, retire};
 pub use own_stream::OwnStream;
-pub use receipt::{PublishError, Receipt};
+pub use receipt::{PublishError, Receipt, Shortfall};
 #[cfg(feature = "net")]
 pub(crate) use retention::{Floor, Retention};
 pub use ticket::{Publishing, Ticket};

@@ -260,7 +260,7 @@ impl Posted {
         let now = self.writer.clock.millis();
         if let Some(copying) = &mut self.copying {
             copying.take(now);
-            self.sender.prove(|relay, upto| copying.to_prove(relay, upto, now));
+            self.sender.prove(|relay, upto| copying.unproven(relay, upto, now));
         }
         if let Err(error) = self.sender.send() {
             tracing::warn!(%error, stream = %self.writer.sealer.stream(), "reading what is to be delivered");

@@ -1,5 +1,6 @@
 //! What whoever published is told.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::envelope::Epoch;
@@ -88,49 +89,54 @@ pub enum PublishError {
     /// and may reach every reader; publishing it again with the same `msg_id` to the same publisher (at
     /// `replicated(n)`, also to the next one of its slot) asks them once more, and gives the receipt when they have
     /// it.
-    #[error("{}", not_copied(stream, *i, *wanted, *is_kept, copies, missing))]
-    NotCopied {
-        /// The stream.
-        stream: StreamName,
-        /// Its epoch.
-        epoch: Epoch,
-        /// The message's number in it.
-        i: u64,
-        /// How many copies were promised.
-        wanted: u8,
-        /// Whether it is in the journal of this host.
-        is_kept: bool,
-        /// Who has it.
-        copies: Vec<Identity>,
-        /// Who does not, and why, as far as that is known.
-        missing: Vec<(Identity, String)>,
-    },
+    #[error(transparent)]
+    NotCopied(Box<Shortfall>),
     /// It is not known whether the message was published; publishing it again with the same `msg_id` to
     /// the same publisher is harmless; at level `local` also to the next one of its slot.
     #[error("no answer in time: the message may have been published or not")]
     Indeterminate,
 }
 
-/// In words what was reached, and what was not.
-fn not_copied(
-    stream: &StreamName,
-    i: u64,
-    wanted: u8,
-    is_kept: bool,
-    copies: &[Identity],
-    missing: &[(Identity, String)],
-) -> String {
-    let list =
-        |words: Vec<String>| if words.is_empty() { "nobody".into() } else { words.join(", ") };
-    let have = list(copies.iter().map(ToString::to_string).collect());
-    let lack = list(missing.iter().map(|(holder, why)| format!("{holder} ({why})")).collect());
-    let place = match is_kept {
-        true => "in the journal of this host, and has",
-        false => "published, and has",
-    };
-    format!(
-        "number {i} of {stream} is {place} {} of {wanted} copies: stored by {have}; not by {lack}. Publish it again \
-         with the same msg_id for a receipt",
-        copies.len()
-    )
+/// What was reached of the copies that were promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shortfall {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The message's number in it.
+    pub i: u64,
+    /// The level that was promised.
+    pub level: Level,
+    /// How many copies it needs.
+    pub wanted: u8,
+    /// Who has the message.
+    pub copies: Vec<Identity>,
+    /// Who does not, and why, as far as that is known.
+    pub missing: Vec<(Identity, String)>,
 }
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortfall { stream, i, wanted, copies, missing, .. } = self;
+        let list = |words: Vec<String>| match words.is_empty() {
+            true => "nobody".into(),
+            false => words.join(", "),
+        };
+        let have = list(copies.iter().map(ToString::to_string).collect());
+        let lack = list(missing.iter().map(|(holder, why)| format!("{holder} ({why})")).collect());
+        let place = match self.level {
+            Level::Stored(_) => "published, and has",
+            _ => "in the journal of this host, and has",
+        };
+        write!(
+            f,
+            "number {i} of {stream} is {place} {} of {wanted} copies: stored by {have}; not by {lack}. Publish it \
+             again with the same msg_id for a receipt",
+            copies.len()
+        )
+    }
+}
+
+impl std::error::Error for Shortfall {}

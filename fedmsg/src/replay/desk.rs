@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::shelf::Shelf;
 use crate::envelope::{Epoch, Wire};
-use crate::frames::{Spot, Word};
+use crate::frames::{Acknowledged, Spot, Word};
 use crate::holder::{Absent, Floor, Holdings, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::Batch;
@@ -57,6 +57,10 @@ impl<P: Fn(Wire) -> bool> Holdings for Desk<P> {
 
     fn acknowledged(&mut self, stream: &StreamName, consumer: &Word, floor: Floor) {
         self.shelf.note_floor(stream, consumer, floor);
+    }
+
+    fn floors(&mut self, stream: &StreamName) -> Vec<Acknowledged> {
+        self.shelf.floors(stream)
     }
 
     fn put(&mut self, message: &Wire) -> bool {

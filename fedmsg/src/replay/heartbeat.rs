@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::small_file::{get, put};
 use crate::envelope::{Kind, Wire};
-use crate::journal::{Access, Disk};
+use crate::journal::Disk;
 use crate::limits::{HEARTBEAT_FILE_BYTES_MAX, TOPIC_BYTES_MAX};
 
 const FILE: &str = "heartbeat";
-const NEW: &str = "heartbeat.new";
 
 /// A heartbeat that could not be saved.
 #[derive(Debug, thiserror::Error)]
@@ -30,50 +30,15 @@ pub struct SaveError {
 /// need only to know sooner how far the stream is, but never half of one, for which they would blame whoever
 /// shows it. Fails for a heartbeat of more than 64 KiB.
 pub fn save_heartbeat(disk: &dyn Disk, slot: &Path, heartbeat: &Wire) -> Result<(), SaveError> {
-    let (path, new) = (slot.join(FILE), slot.join(NEW));
-    let save = || {
-        if heartbeat.len() + 1 > HEARTBEAT_FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is too long"));
-        }
-        match disk.remove(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = disk.create(&new)?;
-        let bytes = [&heartbeat.topic[..], b"\n", &heartbeat.envelope[..]].concat();
-        let mut done = 0;
-        while done < bytes.len() {
-            match file.write_at(done as u64, &bytes[done..])? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                taken => done += taken,
-            }
-        }
-        file.sync()?;
-        disk.rename(&new, &path)
-    };
-    save().map_err(|error| SaveError { path: path.clone(), error })
+    let path = slot.join(FILE);
+    let bytes = [&heartbeat.topic[..], b"\n", &heartbeat.envelope[..]].concat();
+    put(disk, &path, &bytes, HEARTBEAT_FILE_BYTES_MAX).map_err(|error| SaveError { path, error })
 }
 
 /// The heartbeat in the folder of a slot; nothing where there is none that could be one. It is not verified.
 pub fn load_heartbeat(disk: &dyn Disk, slot: &Path) -> Option<Wire> {
     let path = slot.join(FILE);
-    let read = || {
-        let file = disk.open(&path, Access::Read)?;
-        let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-        if length > HEARTBEAT_FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
-        }
-        let (mut bytes, mut done) = (vec![0; length], 0);
-        while done < length {
-            match file.read_at(done as u64, &mut bytes[done..])? {
-                0 => break,
-                taken => done += taken,
-            }
-        }
-        bytes.truncate(done);
-        Ok(bytes)
-    };
-    match read() {
+    match get(disk, &path, HEARTBEAT_FILE_BYTES_MAX) {
         Ok(bytes) => parse(Bytes::from(bytes)),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {

@@ -5,14 +5,16 @@
 //! answers from what it is given, such as a [`Desk`] with these journals, by the rules of a
 //! [`Holder`](crate::holder::Holder).
 //!
-//! Below the state folder, `streams/<identity>/<slot>/journal` is the journal of a stream, and `heartbeat`
-//! beside it its newest heartbeat, as it was signed.
+//! Below the state folder, `streams/<identity>/<slot>/journal` is the journal of a stream, `heartbeat` beside it
+//! its newest heartbeat, as it was signed, and `floors` how far named consumers are, as they said.
 
 mod desk;
+mod floors;
 mod heads;
 mod heartbeat;
 mod server;
 mod shelf;
+mod small_file;
 mod turns;
 
 pub use desk::Desk;

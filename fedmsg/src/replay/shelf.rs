@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::floors::{KeptFloors, kept};
 use super::heads::Heads;
 use super::heartbeat::load_heartbeat;
 use crate::clock::Clock;
 use crate::envelope::{Epoch, Wire};
-use crate::frames::{Completeness, Range, Spot, Word};
+use crate::frames::{Acknowledged, Completeness, Range, Spot, Word};
 use crate::holder::{Absent, Floor, Part, Stand};
 use crate::identity::StreamName;
 use crate::journal::{Batch, Disk, JournalError, Mark, OsDisk, Reader};
@@ -40,8 +41,10 @@ struct LiveStreams {
 
 #[derive(Clone)]
 struct LiveStream {
-    /// How far named consumers are.
+    /// How far named consumers are, as they said to this process.
     floors: BTreeMap<Word, Floor>,
+    /// The same, and what they said before, for who wants to see it.
+    kept: Arc<Mutex<KeptFloors>>,
     id: u64,
     mark: Mark,
     heartbeat: Arc<Mutex<Option<Wire>>>,
@@ -106,25 +109,40 @@ impl Shelf {
         mark: Mark,
         heartbeat: Arc<Mutex<Option<Wire>>>,
     ) -> Live {
+        let (floors, slot) = (BTreeMap::new(), self.slot(&stream));
+        let kept = KeptFloors::load(Arc::clone(&self.disk), slot);
+        let kept = Arc::new(Mutex::new(kept));
         let mut live = lock(&self.live);
         live.made += 1;
         let id = live.made;
-        let floors = BTreeMap::new();
-        live.streams.insert(stream.clone(), LiveStream { floors, id, mark, heartbeat });
+        live.streams.insert(stream.clone(), LiveStream { floors, kept, id, mark, heartbeat });
         Live { shelf: Arc::clone(self), stream, id }
     }
 
     /// A consumer says how far it is in a stream that this process writes. A floor never sinks.
     pub(crate) fn note_floor(&self, stream: &StreamName, consumer: &Word, floor: Floor) {
         let mut live = lock(&self.live);
-        let Some(live) = live.streams.get_mut(stream) else { return };
-        let full = live.floors.len() >= HOLD_FOR_MAX;
-        match live.floors.get_mut(consumer) {
+        let Some(stream) = live.streams.get_mut(stream) else { return };
+        let full = stream.floors.len() >= HOLD_FOR_MAX;
+        match stream.floors.get_mut(consumer) {
             Some(known) => *known = floor.max(*known),
             None if full => {}
             None => {
-                live.floors.insert(consumer.clone(), floor);
+                stream.floors.insert(consumer.clone(), floor);
             }
+        }
+        let kept = Arc::clone(&stream.kept);
+        // The writer asks for floors, and does not wait for this disk.
+        drop(live);
+        lock(&kept).note(consumer, floor, Clock::wall(), (self.now)());
+    }
+
+    /// How far named consumers are with a stream, as they said to its publisher, also to one that is gone.
+    pub fn floors(&self, stream: &StreamName) -> Vec<Acknowledged> {
+        let now = Clock::wall();
+        match self.live_stream(stream) {
+            Some(live) => lock(&live.kept).told(now),
+            None => kept(&*self.disk, &self.slot(stream), now),
         }
     }
 
@@ -290,8 +308,13 @@ impl Open {
 impl Drop for Live {
     fn drop(&mut self) {
         let mut live = lock(&self.shelf.live);
-        if live.streams.get(&self.stream).is_some_and(|known| known.id == self.id) {
-            live.streams.remove(&self.stream);
+        if live.streams.get(&self.stream).is_none_or(|known| known.id != self.id) {
+            return;
+        }
+        let gone = live.streams.remove(&self.stream);
+        drop(live);
+        if let Some(gone) = gone {
+            lock(&gone.kept).save(Clock::wall());
         }
     }
 }

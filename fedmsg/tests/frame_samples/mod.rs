@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::frames::{
-    Answer, Ask, Completeness, ErrorCode, Range, Reply, Request, RequestId, Span, Spot, Word,
+    Acknowledged, Answer, Ask, Completeness, ErrorCode, Range, Reply, Request, RequestId, Span,
+    Spot, Word,
 };
 use fedmsg::identity::StreamName;
 use fedmsg::merkle::Leaf;
@@ -62,6 +63,7 @@ pub fn requests() -> Vec<(&'static str, Request)> {
             "ACK",
             Ask::Ack { stream: stream(), epoch: epoch(1), upto: 4711, consumer: word("badges") },
         ),
+        ("FLOORS", Ask::Floors { stream: stream() }),
     ];
     asks.into_iter().map(|(name, ask)| (name, Request { id: id(), ask })).collect()
 }
@@ -121,6 +123,13 @@ fn to_anything() -> Vec<(&'static str, Reply)> {
         let text = format!("für Menschen: {}", code.name());
         (code.name(), Reply::Err { code: *code, text })
     };
-    let ok = ("OK", Reply::Ok);
-    [ok].into_iter().chain(ErrorCode::ALL.iter().map(error)).collect()
+    let said =
+        |name, upto, age_ms| Acknowledged { consumer: word(name), epoch: epoch(1), upto, age_ms };
+    let floors = vec![said("badges", 4711, 900), said("mailer", 12, 86_400_000)];
+    let others = [
+        ("OK", Reply::Ok),
+        ("FLOORS", Reply::Floors { floors }),
+        ("FLOORS, nobody said anything", Reply::Floors { floors: Vec::new() }),
+    ];
+    others.into_iter().chain(ErrorCode::ALL.iter().map(error)).collect()
 }

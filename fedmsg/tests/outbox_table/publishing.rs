@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fedmsg::journal::Disk;
 use fedmsg::outbox_table::{OutboxCounts, OutboxTable, OutboxTableError, Step};
 use fedmsg::record::Level;
+use fedmsg::testing::{DiskFault, FaultKind, MemoryDisk};
 
 use crate::world::{World, flush, wait_for};
 
@@ -140,5 +142,48 @@ fn what_waits_is_counted_and_its_age_is_known() {
         let counts = world.rows().counts().expect("counts");
         assert_eq!((counts.waiting, counts.set_aside), (1, 1));
         assert_eq!(counts.oldest.map(|at| at.as_millis()), Some(1_790_000_000_000));
+    }
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_waited_for_and_nothing_is_lost_set_aside_or_out_of_order() {
+    for world in World::all() {
+        let memory = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+        let publisher = world.publisher_on(Arc::clone(&disk), Level::Local);
+        let table = world.table_of(&publisher);
+        let mut application = world.application();
+        application.insert(1);
+        flush(&table);
+        let call = memory.calls();
+        memory.fail(Some(DiskFault { call, kind: FaultKind::Full, for_ever: true }));
+        (2..=4).for_each(|n| application.insert(n));
+        wait_for("it says so", || {
+            table.metrics().failing.is_some_and(|why| why.contains("not stored"))
+        });
+        application.insert(5);
+        memory.fail(None);
+        flush(&table);
+        assert_eq!(world.numbers_on(&disk), [1, 2, 3, 4, 5]);
+        let metrics = table.metrics();
+        assert_eq!((metrics.refused, metrics.published, metrics.failing), (0, 5, None));
+        assert!(metrics.failures > 0);
+    }
+}
+
+#[test]
+fn rows_wait_for_another_publisher_when_theirs_is_closed() {
+    for world in World::all() {
+        let publisher = world.publisher();
+        let table = world.table_of(&publisher);
+        flush(&table);
+        publisher.close();
+        world.application().insert(1);
+        wait_for("it says so", || {
+            table.metrics().failing.is_some_and(|why| why.contains("closed"))
+        });
+        drop((table, publisher));
+        flush(&world.table());
+        assert_eq!(world.numbers(), [1]);
     }
 }

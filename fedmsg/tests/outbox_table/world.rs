@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fedmsg::config::{Config, LoadOptions, public_text};
 use fedmsg::consumer::StoreAddress;
-use fedmsg::journal::{Body, OsDisk, Reader};
+use fedmsg::journal::{Body, Disk, OsDisk, Reader};
 use fedmsg::keys::SecretKey;
 use fedmsg::outbox_table::{OutboxRows, OutboxTable, Step};
 use fedmsg::record::Level;
@@ -123,12 +123,16 @@ impl World {
     }
 
     pub fn publisher_at(&self, level: Level) -> Publisher {
+        self.publisher_on(Arc::new(OsDisk), level)
+    }
+
+    pub fn publisher_on(&self, disk: Arc<dyn Disk>, level: Level) -> Publisher {
         let load = LoadOptions { folder: Some(self.path("etc")), ..LoadOptions::default() };
         let config = Arc::new(Config::load(&load).expect("a configuration"));
         let identity = Identity::parse(SERVICE).expect("an identity");
         let builder = Publisher::builder().config(config).key(key()).identity(identity);
         let builder = builder.transport(Arc::new(self.transport.clone()));
-        builder.level(level).build().expect("a publisher")
+        builder.disk(disk).level(level).build().expect("a publisher")
     }
 
     pub fn application(&self) -> Application {
@@ -168,10 +172,14 @@ impl World {
 
     /// All messages in all journals of the service, those of the first slot first.
     pub fn kept(&self) -> Vec<Kept> {
+        self.kept_on(&(Arc::new(OsDisk) as Arc<dyn Disk>))
+    }
+
+    fn kept_on(&self, disk: &Arc<dyn Disk>) -> Vec<Kept> {
         let mut kept = Vec::new();
         for slot in 0..9 {
             let folder = self.path(&format!("state/streams/{SERVICE}/{slot}/journal"));
-            let mut reader = Reader::new(Arc::new(OsDisk), &folder);
+            let mut reader = Reader::new(Arc::clone(disk), &folder);
             for range in reader.ranges().unwrap_or_default() {
                 let mut from = range.first.max(1);
                 while from <= range.last {
@@ -193,8 +201,12 @@ impl World {
 
     /// The numbers in the bodies of what is kept.
     pub fn numbers(&self) -> Vec<u64> {
+        self.numbers_on(&(Arc::new(OsDisk) as Arc<dyn Disk>))
+    }
+
+    pub fn numbers_on(&self, disk: &Arc<dyn Disk>) -> Vec<u64> {
         let n = |kept: &Kept| kept.envelope["msg"]["n"].as_u64();
-        self.kept().iter().filter_map(n).collect()
+        self.kept_on(disk).iter().filter_map(n).collect()
     }
 }
 

@@ -44,6 +44,7 @@ on_every_transport! {
         changes_are_listed_and_times_found,
         a_list_is_over_when_every_stream_was_looked_at,
         what_is_put_is_handed_on_and_floors_are_noted,
+        how_far_consumers_are_is_known_when_their_publisher_is_gone,
         damage_is_named_and_the_rest_is_given,
     },
     hostile::{

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fedmsg::envelope::Wire;
-use fedmsg::frames::{Ask, ErrorCode, Reply, Spot, Word};
+use fedmsg::frames::{Acknowledged, Ask, ErrorCode, Reply, Spot, Word};
 use fedmsg::journal::{Mark, Settings};
 use fedmsg::limits::SHELF_LOOKS_MAX;
 use fedmsg::record::State;
@@ -255,6 +255,40 @@ pub fn what_is_put_is_handed_on_and_floors_are_noted(host: &Host) {
     let consumer = Word::parse("stats").expect("a word");
     let (stream, epoch) = (name(STREAM), writer.epoch());
     assert_eq!(client.ask(Ask::Ack { stream, epoch, upto: 2, consumer }), [Reply::Ok]);
+}
+
+/// Consumers of a stream, the number that each is done with, and whether it said so lately.
+fn floors(client: &mut Client) -> Vec<(String, u64, bool)> {
+    let mut replies = client.ask(Ask::Floors { stream: name(STREAM) });
+    let Reply::Floors { floors } = replies.remove(0) else { panic!("{replies:?}") };
+    let told = |one: Acknowledged| (one.consumer.to_string(), one.upto, one.age_ms < 60_000);
+    floors.into_iter().map(told).collect()
+}
+
+pub fn how_far_consumers_are_is_known_when_their_publisher_is_gone(host: &Host) {
+    let shelf = host.shelf();
+    let server = host.serve(&shelf);
+    let mut writer = host.writer(STREAM, Settings::default());
+    writer.append(9, 10);
+    let live = shelf.live(name(STREAM), writer.journal.mark(), Arc::default());
+    let mut client = host.client();
+    assert_eq!(floors(&mut client), []);
+    for (consumer, upto) in [("stats", 4), ("mail", 9), ("stats", 7)] {
+        let consumer = Word::parse(consumer).expect("a word");
+        let ask = Ask::Ack { stream: name(STREAM), epoch: writer.epoch(), upto, consumer };
+        assert_eq!(client.ask(ask), [Reply::Ok]);
+    }
+    let told = [("mail".to_owned(), 9, true), ("stats".to_owned(), 7, true)];
+    assert_eq!(floors(&mut client), told);
+    drop((live, server, shelf, client));
+    // Another process of the host, and then the next one of the slot.
+    let shelf = host.shelf();
+    let _server = host.serve(&shelf);
+    assert_eq!(floors(&mut host.client()), told);
+    let _live = shelf.live(name(STREAM), writer.journal.mark(), Arc::default());
+    assert_eq!(floors(&mut host.client()), told);
+    let unknown = host.client().ask(Ask::Floors { stream: name("app.other/0") });
+    assert_eq!(code(&unknown[0]), ErrorCode::UnknownStream);
 }
 
 pub fn damage_is_named_and_the_rest_is_given(host: &Host) {

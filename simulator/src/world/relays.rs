@@ -12,7 +12,9 @@ use fedmsg::identity::Identity;
 
 use super::sight::Sight;
 use super::{Happening, World};
-use crate::cast::{Cast, HOSTS, Known, RELAYS, WORKERS, host_of, is_producer, node_of, relay_of};
+use crate::cast::{
+    Cast, HOSTS, Known, RELAYS, WORKERS, host_of, is_producer, node_of, nodes_of, relay_of,
+};
 use crate::plan::Rogue;
 use crate::relay::{Act, Asker, Relay, RelayPlace};
 
@@ -369,12 +371,22 @@ impl World {
         self.kill(node, 0);
         self.processes[node].retired = true;
         self.relays_are_set_back(relay);
+        // Where nobody else answers for a stream, nobody does now.
+        let stays = |relay: usize| !self.processes[node_of(relay)].retired;
+        let plans = self.plan.relays.iter().enumerate();
+        let is_archived = plans.filter(|(relay, _)| stays(*relay)).any(|(_, plan)| plan.is_archive);
+        for host in (0..HOSTS).filter(|host| self.plan.replay[*host].is_empty() && !is_archived) {
+            nodes_of(host).for_each(|worker| self.checker.fates[worker].unheld = true);
+        }
     }
 
     /// What a relay had is there no more, and maybe nowhere but at producers, who believe that it is.
     pub(super) fn relays_are_set_back(&mut self, relay: usize) {
         self.checker.relay_fate(relay).set_back = true;
         self.producers_may_miss();
+        for fate in &mut self.checker.fates {
+            fate.comes_again = true;
+        }
     }
 
     pub(super) fn producers_may_miss(&mut self) {
