@@ -11,10 +11,14 @@ mod scene;
 mod workers;
 
 use std::fs;
+use std::slice::from_ref;
 use std::time::SystemTime;
 
+use fedmsg::consumer::Position;
+use fedmsg::envelope::Epoch;
 use fedmsg::timestamp::Timestamp;
-use fedmsg::{Identity, config};
+use fedmsg::{Identity, StreamName, config};
+use serde_json::Value;
 
 use crate::harness::{Program, Rounds};
 use figures::Figures;
@@ -86,7 +90,7 @@ fn a_service_gets_a_new_key(fleet: &mut Fleet, rounds: &mut Rounds) {
     let machines = fleet.machines(rounds);
     let own = machines.iter().position(|name| *name == host).expect("it is there");
     let (before, after) = machines.split_at(own + 1);
-    fleet.roll(&[both.clone()], before, rounds);
+    fleet.roll(from_ref(&both), before, rounds);
     fleet.hosts[host].hold(&private.join(format!("{identity}.key")));
     for at in 0..fleet.workers.len() {
         if fleet.workers[at].identity == identity {
@@ -169,15 +173,15 @@ fn a_machine_is_set_back(fleet: &mut Fleet, rounds: &mut Rounds) {
         worker.ask("n", AFTER_SNAPSHOT, &mut fleet.ledger);
         worker.catch_up(&mut fleet.ledger);
     }
-    fleet.settle(SET_BACK, rounds);
-    fleet.are_readers_spared = true;
+    fleet.settle(SET_BACK, None, rounds);
+    fleet.is_calm = true;
     fleet.switch_off("app3");
     fleet.hosts["app3"].restore();
-    fleet.ledger.end_of(SET_BACK);
+    fleet.ledger.set_back(SET_BACK);
     fleet.switch_on("app3");
     fleet.quiet.remove(SET_BACK);
     fleet.until("it goes on in new epochs", rounds, |fleet| fleet.ledger.has_gone_on(SET_BACK));
-    fleet.are_readers_spared = false;
+    fleet.is_calm = false;
 }
 
 /// Its only process dies; the command signs its last words, and answers for its journal until everybody has all of it.
@@ -187,15 +191,15 @@ fn a_service_is_retired(fleet: &mut Fleet, rounds: &mut Rounds) {
     let at = fleet.workers.iter().position(is_it).expect("it is there");
     fleet.workers.remove(at).kill(&mut fleet.ledger);
     let stream = format!("{identity}/0");
-    let mut retire = fleet.hosts[host].program("fedmsg");
+    let host = &fleet.hosts[host];
+    let said = host.run(&["stream", "retire", &stream, "--for", "0s", "--json"]);
+    let last = last_words(&said[0]);
+    let mut retire = host.program("fedmsg");
     retire.args(["stream", "retire", &stream, "--for", "90s"]);
     let mut retire = Program::start(retire);
-    fleet.settle(identity, rounds);
-    retire.kill();
-    let host = &fleet.hosts[host];
-    let said = host.run(&["stream", "retire", &stream, "--for", "0s"]);
-    assert!(said[0].starts_with(&format!("{stream} has ended with number ")), "{said:?}");
     host.check_journals();
+    fleet.settle(identity, Some(&last), rounds);
+    retire.kill();
     let machines = fleet.machines(rounds);
     let gone = Change::default().without(&format!("20-{identity}.toml"));
     gone.apply(&fleet.bus.etc());
@@ -204,11 +208,22 @@ fn a_service_is_retired(fleet: &mut Fleet, rounds: &mut Rounds) {
         .expect("removed");
 }
 
+/// Where a stream has ended, as the command says.
+fn last_words(line: &str) -> Position {
+    let said: Value = serde_json::from_str(line).expect("JSON");
+    let text = |name: &str| said[name].as_str().unwrap_or_else(|| panic!("{line}"));
+    Position {
+        stream: StreamName::parse(text("stream")).expect("a stream"),
+        epoch: Epoch::parse(text("epoch")).expect("an epoch"),
+        i: said["last"].as_u64().expect("a number"),
+    }
+}
+
 /// What pods have a receipt for is on one relay at least, and perhaps on no other one: they pause until it is done.
 /// Everybody else goes on.
 fn a_relay_is_lost(fleet: &mut Fleet, rounds: &mut Rounds) {
     let [(lost, host), (stays, _)] = RELAYS;
-    fleet.settle("pod.cloud", rounds);
+    fleet.settle("pod.cloud", None, rounds);
     fleet.keepers.retain(|keeper| keeper.identity != lost);
     fleet.hosts[host].lose_disk();
     fleet.quiet.remove("pod.cloud");

@@ -11,6 +11,9 @@ use super::workers::{BYTES, Ledger};
 use crate::harness::effects::{Allowed, Effects};
 use crate::harness::{Bus, Program, command};
 
+/// How far streams are.
+pub type Ends = BTreeMap<StreamName, Position>;
+
 pub struct Reader {
     pub name: &'static str,
     pub host: &'static str,
@@ -53,18 +56,26 @@ impl Reader {
         ledger.all.keys().filter(|place| !is_done(place)).count()
     }
 
-    /// Whether it has done what this identity has acknowledged, and its store knows that, so that it is not given it again.
-    pub fn is_settled(&self, ledger: &Ledger, identity: &str, host: &Host) -> bool {
+    /// The last position of each stream of this identity that it has done.
+    pub fn ends(&self, identity: &str) -> Ends {
+        let places = self.effects.all.keys();
+        let places = places.filter(|place| place.stream.identity().as_str() == identity);
+        places.map(|place| (place.stream.clone(), place.clone())).collect()
+    }
+
+    /// Where its store does not know that it is so far, in words: what it does not know is handed out again.
+    pub fn behind(&self, ends: &Ends, host: &Host) -> Option<String> {
         let store = SqliteStore::open(&host.state().join("consumers.db"));
         let name = ConsumerName::parse(self.name).expect("a name");
-        // Whoever is at work may keep it busy.
-        let Ok(cursors) = store.and_then(|mut store| store.load(&name)) else { return false };
-        let cursors = cursors.into_iter().map(|cursor| cursor.position);
-        let cursors: BTreeMap<StreamName, Position> =
-            cursors.map(|position| (position.stream.clone(), position)).collect();
-        let mut places =
-            ledger.all.keys().filter(|place| place.stream.identity().as_str() == identity);
-        places.all(|place| cursors.get(&place.stream).is_some_and(|cursor| cursor >= place))
+        let cursors = match store.and_then(|mut store| store.load(&name)) {
+            Ok(cursors) => cursors.into_iter().map(|cursor| cursor.position),
+            // Whoever is at work may keep it busy.
+            Err(error) => return Some(error.to_string()),
+        };
+        let cursors: Ends = cursors.map(|position| (position.stream.clone(), position)).collect();
+        let is_there = |stream, end| cursors.get(stream).is_some_and(|cursor| cursor >= end);
+        let (stream, end) = ends.iter().find(|(stream, end)| !is_there(*stream, *end))?;
+        Some(format!("consumer {} is at {:?}, not at {end:?}", name, cursors.get(stream)))
     }
 
     /// Has it end in order.

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use fedmsg::consumer::Position;
+
 use super::figures::Figures;
 use super::hosts::{Change, Host};
 use super::readers::Reader;
@@ -73,8 +75,10 @@ pub struct Fleet {
     pub off: BTreeSet<&'static str>,
     /// Identities that are not asked for more.
     pub quiet: BTreeSet<&'static str>,
-    /// Whether consumers, and publishers, are not killed now.
-    pub are_readers_spared: bool,
+    /// Consumers, relays and the archive are not killed now: who is asked and silent again and again is left alone for up
+    /// to 30 s, and something is waited for.
+    pub is_calm: bool,
+    /// Publishers are not.
     pub are_workers_spared: bool,
     figures: Figures,
     /// What the days before came to.
@@ -107,7 +111,7 @@ impl Fleet {
             ledger: Ledger::default(),
             off: BTreeSet::new(),
             quiet: BTreeSet::new(),
-            are_readers_spared: false,
+            is_calm: false,
             are_workers_spared: false,
             figures: Figures::default(),
             before,
@@ -242,11 +246,12 @@ impl Fleet {
             self.figures.workers += 1;
         }
         let which = rounds.chance(self.readers.len() as u64) as usize;
-        if rounds.chance(5) == 0 && !self.are_readers_spared && self.readers[which].kill() {
+        if rounds.chance(5) == 0 && !self.is_calm && self.readers[which].kill() {
             self.figures.readers += 1;
         }
         let which = rounds.chance(self.keepers.len() as u64) as usize;
         if rounds.chance(6) == 0
+            && !self.is_calm
             && let Some(mut program) = self.keepers[which].program.take()
         {
             program.kill();
@@ -264,20 +269,33 @@ impl Fleet {
     }
 
     /// Asks nothing more of this identity, and goes on until every consumer has done what it has acknowledged, and
-    /// will not be given it again.
-    pub fn settle(&mut self, identity: &'static str, rounds: &mut Rounds) {
+    /// whatever else of it another one has done, and will not be given it again. It is as far as `last`, too, where that
+    /// is known.
+    pub fn settle(&mut self, identity: &'static str, last: Option<&Position>, rounds: &mut Rounds) {
         self.quiet.insert(identity);
-        let were_spared = std::mem::replace(&mut self.are_readers_spared, true);
-        let what = format!("every consumer has done what {identity} has acknowledged");
-        self.until(&what, rounds, |fleet| {
-            let mut workers = fleet.workers.iter().filter(|worker| worker.identity == identity);
-            let mut readers = fleet.readers.iter();
-            workers.all(Worker::is_idle)
-                && readers.all(|reader| {
-                    reader.is_settled(&fleet.ledger, identity, &fleet.hosts[reader.host])
-                })
-        });
-        self.are_readers_spared = were_spared;
+        let was_calm = std::mem::replace(&mut self.is_calm, true);
+        let deadline = Instant::now() + WAITED;
+        while let Some(left) = self.unsettled(identity, last) {
+            assert!(Instant::now() < deadline, "{identity}: {left}; {}", self.figures());
+            self.turn(rounds);
+        }
+        self.is_calm = was_calm;
+    }
+
+    /// What is in the way, in words.
+    fn unsettled(&self, identity: &str, last: Option<&Position>) -> Option<String> {
+        let mut workers = self.workers.iter().filter(|worker| worker.identity == identity);
+        if let Some(worker) = workers.find(|worker| !worker.is_idle()) {
+            return Some(format!("{:?} has not answered", worker.stream));
+        }
+        let done = self.readers.iter().flat_map(|reader| reader.ends(identity));
+        let last = last.map(|last| (last.stream.clone(), last.clone()));
+        let mut ends = self.ledger.ends(identity);
+        for (stream, end) in done.chain(last) {
+            let known = ends.entry(stream).or_insert_with(|| end.clone());
+            *known = end.max(known.clone());
+        }
+        self.readers.iter().find_map(|reader| reader.behind(&ends, &self.hosts[reader.host]))
     }
 
     /// A machine loses its power.

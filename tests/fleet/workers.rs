@@ -7,6 +7,7 @@ use fedmsg::consumer::Position;
 use fedmsg::envelope::Epoch;
 
 use super::hosts::Host;
+use super::readers::Ends;
 use crate::harness::service::Acknowledged;
 use crate::harness::{Program, command};
 
@@ -67,12 +68,18 @@ impl Ledger {
         assert_eq!(before, None, "{place:?}: acknowledged twice");
     }
 
+    /// The last position of each stream of this identity that has a receipt.
+    pub fn ends(&self, identity: &str) -> Ends {
+        let places = self.all.keys();
+        let places = places.filter(|place| place.stream.identity().as_str() == identity);
+        // They come in their order.
+        places.map(|place| (place.stream.clone(), place.clone())).collect()
+    }
+
     /// All streams of this identity are set back behind what they have published.
-    pub fn end_of(&mut self, identity: &str) {
-        for place in self.all.keys().filter(|place| place.stream.identity().as_str() == identity) {
-            // Positions of a stream come in their order.
-            self.ended.insert(place.stream.clone(), (place.epoch, place.i));
-        }
+    pub fn set_back(&mut self, identity: &str) {
+        let ends = self.ends(identity).into_iter();
+        self.ended.extend(ends.map(|(stream, end)| (stream, (end.epoch, end.i))));
     }
 
     /// Whether streams of this identity that were set back have all gone on in another epoch.
