@@ -207,10 +207,10 @@ impl RelayCore {
 
     /// The disk did not take it: nothing of it counts, and the streams go on where the disk has them.
     pub fn not_stored(&mut self, kept: &impl Kept) {
-        for ((stream, ..), stored) in self.batch.drain() {
+        for ((stream, epoch, i), stored) in self.batch.drain() {
             self.counts.unstored += u64::from(!stored.is_gone);
             if let Some(carried) = self.streams.get_mut(&stream) {
-                carried.back_to(kept.head(&stream));
+                carried.back_to(kept.head(&stream), (epoch, i));
             }
         }
     }
@@ -480,9 +480,9 @@ fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
 }
 
 impl Carried {
-    /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
-    /// nobody has was there.
-    fn back_to(&mut self, head: Option<Head>) {
+    /// The stream goes on from here, without this record. What was said of it beyond that is not announced: readers
+    /// would believe that what nobody has was there.
+    fn back_to(&mut self, head: Option<Head>, (epoch, i): (Epoch, u64)) {
         self.head = head;
         if bug("announces-what-is-not-stored") {
             return;
@@ -491,7 +491,7 @@ impl Carried {
         if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
             (self.beat, self.newest) = (None, None);
         }
-        self.genesis = self.genesis.take().filter(|(epoch, _)| is_here((*epoch, 0)));
+        self.genesis = self.genesis.take().filter(|(known, _)| (*known, 0) != (epoch, i));
     }
 
     /// A record was taken; one before the last, which was missing, moves nothing.
