@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Bus, PATIENCE, Program, not_run, succeeds};
+use crate::harness::{Bus, PATIENCE, Program, command, not_run, succeeds};
 
 const GROUP: u32 = 5_000;
 const RELAY: u32 = 5_001;
@@ -111,17 +111,26 @@ fn numbers(lines: &[String]) -> Vec<u64> {
     numbers
 }
 
+/// Whether this is root, and others may run the programs.
+fn may_be_others(program: &Command) -> bool {
+    let mut look = Command::new("test");
+    look.arg("-x").arg(program.get_program());
+    let may = succeeds(&mut as_user(APP, &look));
+    if !may {
+        not_run("users", "root and setpriv are needed, and programs that others may run");
+    }
+    may
+}
+
 fn start(user: u32, command: &Command) -> Program {
     Program::start(as_user(user, command))
 }
 
 #[test]
 fn a_relay_serves_what_other_users_of_its_group_have_kept() {
-    let publisher = crate::harness::command("examples/publisher");
-    let mut look = Command::new("test");
-    look.arg("-x").arg(publisher.get_program());
-    if !succeeds(&mut as_user(APP, &look)) {
-        return not_run("users", "root and setpriv are needed, and programs that others may run");
+    let publisher = command("examples/publisher");
+    if !may_be_others(&publisher) {
+        return;
     }
     let bus = bus();
     let mut relay = bus.program("fedmsg-relay");
@@ -173,11 +182,8 @@ fn a_relay_serves_what_other_users_of_its_group_have_kept() {
 /// Without a folder that the group shares, the second user is told what is missing.
 #[test]
 fn a_folder_that_is_another_users_alone_is_said() {
-    let publisher = crate::harness::command("examples/publisher");
-    let mut look = Command::new("test");
-    look.arg("-x").arg(publisher.get_program());
-    if !succeeds(&mut as_user(APP, &look)) {
-        return not_run("users", "root and setpriv are needed, and programs that others may run");
+    if !may_be_others(&command("examples/publisher")) {
+        return;
     }
     let bus = bus();
     chown(bus.path("state/streams"), Some(LOG), None).expect("chown");

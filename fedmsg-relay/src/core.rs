@@ -206,6 +206,7 @@ impl RelayCore {
         self.appends.begin();
     }
 
+<<<<<<< HEAD
     /// The first append of which it was not said yet is on disk.
     pub fn stored(&mut self) {
         let (append, streams) = self.appends.end();
@@ -223,6 +224,14 @@ impl RelayCore {
             if let Some(carried) = self.streams.get_mut(&stream) {
                 self.counts.unstored += carried.unstored.clear();
                 carried.back_to(kept.head(&stream));
+=======
+    /// The disk did not take it: nothing of it counts, and the streams go on where the disk has them.
+    pub fn not_stored(&mut self, kept: &impl Kept) {
+        for ((stream, epoch, i), stored) in self.batch.drain() {
+            self.counts.unstored += u64::from(!stored.is_gone);
+            if let Some(carried) = self.streams.get_mut(&stream) {
+                carried.back_to(kept.head(&stream), (epoch, i));
+>>>>>>> sim
             }
         }
     }
@@ -516,6 +525,7 @@ fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
 }
 
 impl Carried {
+<<<<<<< HEAD
     fn new(head: Option<Head>, now: u64) -> Carried {
         let unstored = Unstored::default();
         Carried { head, genesis: None, beat: None, newest: None, seen: now, unstored }
@@ -524,6 +534,11 @@ impl Carried {
     /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
     /// nobody has was there.
     fn back_to(&mut self, head: Option<Head>) {
+=======
+    /// The stream goes on from here, without this record. What was said of it beyond that is not announced: readers
+    /// would believe that what nobody has was there.
+    fn back_to(&mut self, head: Option<Head>, (epoch, i): (Epoch, u64)) {
+>>>>>>> sim
         self.head = head;
         if bug("announces-what-is-not-stored") {
             return;
@@ -532,7 +547,7 @@ impl Carried {
         if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
             (self.beat, self.newest) = (None, None);
         }
-        self.genesis = self.genesis.take().filter(|(epoch, _)| is_here((*epoch, 0)));
+        self.genesis = self.genesis.take().filter(|(known, _)| (*known, 0) != (epoch, i));
     }
 
     /// A record was taken; one before the last, which was missing, moves nothing.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use fedmsg::config::LoadOptions;
 use fedmsg::envelope::Wire;
-use fedmsg::event::Event;
 use fedmsg::identity::{Identity, StreamName};
 use fedmsg::sequence::Begin;
 use fedmsg::subscriber::{Subscriber, SubscriberMetrics};
@@ -18,6 +17,7 @@ use fedmsg::trust::Trust;
 
 use crate::core::Head;
 use crate::keeping::Keeping;
+use crate::records::Records;
 use crate::settings::RelayError;
 
 /// How long it is waited for the next record before it is looked whether the end has come.
@@ -150,11 +150,13 @@ fn run(
     stop: &AtomicBool,
     waker: &dyn Wake,
 ) {
+    let mut records = Records::default();
     while !stop.load(Ordering::SeqCst) {
         let Some(first) = subscriber.recv(Some(LOOK)) else { continue };
         let (mut part, mut bytes) = (Vec::new(), 0);
         let more = std::iter::from_fn(|| subscriber.recv(Some(Duration::ZERO)));
-        for wire in std::iter::once(first).chain(more.take(PART - 1)).filter_map(record_of) {
+        let events = std::iter::once(first).chain(more.take(PART - 1));
+        for wire in events.flat_map(|event| records.take(event)) {
             bytes += wire.len();
             part.push(wire);
             if bytes >= PART_BYTES {
@@ -168,27 +170,5 @@ fn run(
             return;
         }
         waker.wake();
-    }
-}
-
-/// What is to be kept of an event; what is said of losses goes to the log.
-pub fn record_of(event: Event) -> Option<Wire> {
-    match event {
-        Event::Message(message) | Event::Late(message) | Event::Internal(message) => {
-            Some(message.wire().clone())
-        }
-        Event::Lost(lost) => {
-            tracing::error!(stream = %lost.stream, epoch = %lost.epoch, from = lost.from, "{lost}");
-            None
-        }
-        Event::Stalled(stalled) => {
-            tracing::warn!("{stalled}");
-            None
-        }
-        Event::Fork(fork) => {
-            tracing::error!("{fork}");
-            None
-        }
-        _ => None,
     }
 }

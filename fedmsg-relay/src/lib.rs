@@ -8,8 +8,9 @@
 
 pub mod core;
 pub mod desk;
-pub mod follow;
+mod follow;
 pub mod keeping;
+pub mod records;
 mod run;
 mod settings;
 mod standing;

@@ -4,24 +4,35 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use fedmsg::config::EndpointEntry;
+use fedmsg::endpoint::Endpoint;
 use fedmsg::envelope::{Epoch, Wire};
+use fedmsg::followed::Followed;
 use fedmsg::frames::{ErrorCode, Reply};
 use fedmsg::identity::{Identity, StreamName};
 use fedmsg::keys::{SecretKey, TrustedKey};
 use fedmsg::log::Settings;
 use fedmsg::merkle::Leaf;
 use fedmsg::policy::{Action, Policy, Rule, Subject};
+use fedmsg::reception::Reception;
 use fedmsg::record::{After, Level, State};
 use fedmsg::rejection::Rejection;
 use fedmsg::seal::{Draft, Sealed, Sealer, check};
+use fedmsg::sequence::Begin;
 use fedmsg::stored;
 use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
+<<<<<<< HEAD
 use fedmsg_relay::core::{Counts, Head, Kept, RelayCore, Stored, Unreadable};
 use fedmsg_relay::keeping::{Keeping, OnDisk};
 use fedmsg_relay::waiting::{Batch, Outside, Waiting};
+=======
+use fedmsg_relay::core::{Head, Kept, RelayCore, Stored, Unreadable};
+use fedmsg_relay::keeping::Keeping;
+use fedmsg_relay::records::Records;
+>>>>>>> sim
 
 fn identity(name: &str) -> Identity {
     Identity::parse(name).expect("identity")
@@ -338,6 +349,7 @@ fn what_comes_back_from_who_follows_a_relay_is_not_shown_again() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn what_is_taken_while_the_disk_works_falls_with_what_it_stands_on() {
     let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, genesis) = new_producer();
@@ -460,4 +472,34 @@ fn nothing_is_shown_or_acknowledged_before_it_is_on_the_disk_whatever_comes_mean
     // It is about these.
     assert!(sum(|counts| counts.unstored) > 50);
     assert!(sum(|counts| counts.duplicates) > 50);
+=======
+fn the_beginning_of_an_epoch_is_not_kept_before_the_end_of_the_one_before_it() {
+    let (mut producer, genesis) = new_producer();
+    let sealed = producer.seal(TOPIC, 2);
+    let (last, leaf) = producer.sealer.last();
+    let (stream, first) = place(&genesis);
+    let after = (After::Epoch { epoch: first, last }, leaf);
+    let (mut next, second) = Producer::new(2, "a.x", 2, after);
+    let mut reader = Reception::new(trust(">"), 1);
+    reader.set_internal(true);
+    reader.set_beginning(move |_| Begin::At { epoch: first, next: 1, leaf: None }, 0);
+    // Its holder does not answer.
+    let address = |port| Endpoint::parse(&format!("tcp://10.0.0.1:{port}")).expect("an address");
+    let mut entry = EndpointEntry::new(stream.identity().clone(), vec![address(3_000)]);
+    entry.replay = vec![address(3_500)];
+    reader.follow(Followed::new([entry]), 0);
+    let mut records = Records::default();
+    let mut hears = |reader: &mut Reception, record: &Sealed, now: u64| {
+        let from = [stream.identity().clone()];
+        reader.arrived(&from, std::slice::from_ref(&record.wire), now, self::now());
+        reader.tick(now, self::now());
+        reader.events().flat_map(|event| records.take(event)).count()
+    };
+    assert_eq!(hears(&mut reader, &genesis, 10), 1);
+    assert_eq!(hears(&mut reader, &sealed[1], 20), 0, "the first message is missing");
+    let news = next.seal(TOPIC, 1).remove(0);
+    assert_eq!(hears(&mut reader, &second, 30), 0);
+    assert_eq!(hears(&mut reader, &news, 5_000), 0);
+    assert_eq!(hears(&mut reader, &sealed[0], 5_010), 4, "both, the genesis record, and the news");
+>>>>>>> sim
 }

@@ -29,8 +29,8 @@ use fedmsg::timestamp::Timestamp;
 use fedmsg::trust::Trust;
 use fedmsg_relay::core::{RelayCore, Taken};
 use fedmsg_relay::desk::Desk;
-use fedmsg_relay::follow::record_of;
 use fedmsg_relay::keeping::Keeping;
+use fedmsg_relay::records::Records;
 use fedmsg_relay::waiting::{Outside, Waiting};
 
 use crate::cast::{Cast, HOSTS, Known};
@@ -75,6 +75,7 @@ pub struct Relay {
     desk: Desk,
     holder: Holder,
     following: Option<Reception>,
+    records: Records,
     inbox: Vec<(Identity, Wire)>,
     begin_at: Option<u64>,
     announce_at: Option<u64>,
@@ -164,6 +165,7 @@ impl Relay {
             own,
             genesis,
             following: None,
+            records: Records::default(),
             inbox: Vec::new(),
             begin_at: None,
             announce_at: None,
@@ -196,6 +198,7 @@ impl Relay {
         reception.set_beginning(beginning, now);
         reception.follow(Followed::new(self.place.follows.clone()), now);
         (self.following, self.tick_at) = (Some(reception), now);
+        self.records = Records::default();
     }
 
     /// Whether it hears this endpoint.
@@ -295,8 +298,13 @@ impl Relay {
         acts.extend(following.asks().map(|(holder, frames)| Act::Asks(holder, frames)));
         let mut taken = Taken::default();
         for event in events {
+<<<<<<< HEAD
             acts.push(Act::Told(Box::new(event.clone())));
             if let Some(wire) = record_of(event) {
+=======
+            acts.push(Act::Told(event.clone()));
+            for wire in self.records.take(event) {
+>>>>>>> sim
                 self.core.follow(&wire, now, &self.keeping, &mut taken);
             }
         }

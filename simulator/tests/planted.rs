@@ -50,6 +50,7 @@ const BUGS: &[(&str, u64)] = &[
     // Relays that follow.
     ("follow-never-ends", 2_000),
     ("partial-counts-as-complete", 2_000),
+    ("genesis-before-its-turn", 2_000),
     // The outbox.
     ("outbox-drops-on-expect", 2_000),
     ("delivered-when-asked", 2_000),

@@ -91,7 +91,8 @@ impl World {
         for _ in 0..count {
             process.made += 1;
             let body = serde_json::json!({ "n": process.made });
-            let thing = if two_topics && process.made.is_multiple_of(3) { "other" } else { "thing" };
+            let thing =
+                if two_topics && process.made.is_multiple_of(3) { "other" } else { "thing" };
             let topic = format!("{}.{thing}.event", service.identity.service());
             let id = format!("2026-{worker}-{}", process.made);
             let checked = check(Draft::new(topic).body(&body), &service.identity, &trust, || id);
