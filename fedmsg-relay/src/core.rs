@@ -206,7 +206,6 @@ impl RelayCore {
         self.appends.begin();
     }
 
-<<<<<<< HEAD
     /// The first append of which it was not said yet is on disk.
     pub fn stored(&mut self) {
         let (append, streams) = self.appends.end();
@@ -222,16 +221,10 @@ impl RelayCore {
     pub fn not_stored(&mut self, kept: &impl Kept) {
         for stream in self.appends.end_all() {
             if let Some(carried) = self.streams.get_mut(&stream) {
+                let genesis = carried.genesis.as_ref().map(|(epoch, _)| (*epoch, 0));
+                let has_genesis = genesis.is_some_and(|at| carried.unstored.at(at).is_none());
                 self.counts.unstored += carried.unstored.clear();
-                carried.back_to(kept.head(&stream));
-=======
-    /// The disk did not take it: nothing of it counts, and the streams go on where the disk has them.
-    pub fn not_stored(&mut self, kept: &impl Kept) {
-        for ((stream, epoch, i), stored) in self.batch.drain() {
-            self.counts.unstored += u64::from(!stored.is_gone);
-            if let Some(carried) = self.streams.get_mut(&stream) {
-                carried.back_to(kept.head(&stream), (epoch, i));
->>>>>>> sim
+                carried.back_to(kept.head(&stream), has_genesis);
             }
         }
     }
@@ -525,20 +518,14 @@ fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
 }
 
 impl Carried {
-<<<<<<< HEAD
     fn new(head: Option<Head>, now: u64) -> Carried {
         let unstored = Unstored::default();
         Carried { head, genesis: None, beat: None, newest: None, seen: now, unstored }
     }
 
-    /// The stream goes on from here. What was said of it beyond that is not announced: readers would believe that what
+    /// The stream goes on from here, with the genesis record that it knows or not. What was said of it beyond that is not announced: readers would believe that what
     /// nobody has was there.
-    fn back_to(&mut self, head: Option<Head>) {
-=======
-    /// The stream goes on from here, without this record. What was said of it beyond that is not announced: readers
-    /// would believe that what nobody has was there.
-    fn back_to(&mut self, head: Option<Head>, (epoch, i): (Epoch, u64)) {
->>>>>>> sim
+    fn back_to(&mut self, head: Option<Head>, has_genesis: bool) {
         self.head = head;
         if bug("announces-what-is-not-stored") {
             return;
@@ -547,7 +534,7 @@ impl Carried {
         if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
             (self.beat, self.newest) = (None, None);
         }
-        self.genesis = self.genesis.take().filter(|(known, _)| (*known, 0) != (epoch, i));
+        self.genesis = self.genesis.take().filter(|_| has_genesis);
     }
 
     /// A record was taken; one before the last, which was missing, moves nothing.

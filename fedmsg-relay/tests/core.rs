@@ -24,15 +24,10 @@ use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
-<<<<<<< HEAD
 use fedmsg_relay::core::{Counts, Head, Kept, RelayCore, Stored, Unreadable};
 use fedmsg_relay::keeping::{Keeping, OnDisk};
-use fedmsg_relay::waiting::{Batch, Outside, Waiting};
-=======
-use fedmsg_relay::core::{Head, Kept, RelayCore, Stored, Unreadable};
-use fedmsg_relay::keeping::Keeping;
 use fedmsg_relay::records::Records;
->>>>>>> sim
+use fedmsg_relay::waiting::{Batch, Outside, Waiting};
 
 fn identity(name: &str) -> Identity {
     Identity::parse(name).expect("identity")
@@ -349,7 +344,6 @@ fn what_comes_back_from_who_follows_a_relay_is_not_shown_again() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn what_is_taken_while_the_disk_works_falls_with_what_it_stands_on() {
     let (mut relay, mut disk) = (relay(">", false), Disk::new());
     let (mut producer, genesis) = new_producer();
@@ -472,7 +466,9 @@ fn nothing_is_shown_or_acknowledged_before_it_is_on_the_disk_whatever_comes_mean
     // It is about these.
     assert!(sum(|counts| counts.unstored) > 50);
     assert!(sum(|counts| counts.duplicates) > 50);
-=======
+}
+
+#[test]
 fn the_beginning_of_an_epoch_is_not_kept_before_the_end_of_the_one_before_it() {
     let (mut producer, genesis) = new_producer();
     let sealed = producer.seal(TOPIC, 2);
@@ -501,5 +497,4 @@ fn the_beginning_of_an_epoch_is_not_kept_before_the_end_of_the_one_before_it() {
     assert_eq!(hears(&mut reader, &second, 30), 0);
     assert_eq!(hears(&mut reader, &news, 5_000), 0);
     assert_eq!(hears(&mut reader, &sealed[0], 5_010), 4, "both, the genesis record, and the news");
->>>>>>> sim
 }

@@ -298,13 +298,8 @@ impl Relay {
         acts.extend(following.asks().map(|(holder, frames)| Act::Asks(holder, frames)));
         let mut taken = Taken::default();
         for event in events {
-<<<<<<< HEAD
             acts.push(Act::Told(Box::new(event.clone())));
-            if let Some(wire) = record_of(event) {
-=======
-            acts.push(Act::Told(event.clone()));
             for wire in self.records.take(event) {
->>>>>>> sim
                 self.core.follow(&wire, now, &self.keeping, &mut taken);
             }
         }
