@@ -4,6 +4,7 @@
 //! processes are killed with -9, while messages flow all the time. `FEDMSG_FLEET=20 cargo test -p fedmsg-tests fleet` has
 //! so many such days.
 
+mod dead_pods;
 mod figures;
 mod hosts;
 mod readers;

@@ -45,8 +45,14 @@ impl Reception {
                 self.sequencer.rest_over(&stream, epoch, (upto, asked), now);
             }
             Found::NoGenesis { stream, epoch } => self.sequencer.no_genesis(&stream, epoch, now),
-            Found::Info { stream, holder, heartbeat, epochs, asked } => {
+            Found::Info { stream, holder, heartbeat, mut epochs, asked } => {
                 self.info(&stream, holder.zip(heartbeat), now, wall);
+                // Relays have what each was given: another one may have said that it has more than this one.
+                if let Some((epoch, last)) = self.discovered.get(&stream)
+                    && let Some(range) = epochs.iter_mut().find(|range| range.epoch == *epoch)
+                {
+                    range.last = range.last.max(*last);
+                }
                 self.sequencer.epochs(&stream, &epochs, asked, now);
             }
             Found::Place { stream, epoch, i } => self.sequencer.found(&stream, epoch, i, now),
@@ -58,7 +64,9 @@ impl Reception {
                     }
                     let known = self.discovered.contains_key(&spot.stream);
                     if known || self.discovered.len() < STREAMS_MAX {
-                        self.discovered.insert(spot.stream.clone(), (spot.epoch, spot.i));
+                        let end = (spot.epoch, spot.i);
+                        let known = self.discovered.entry(spot.stream.clone()).or_insert(end);
+                        *known = end.max(*known);
                         let has_past = self.sequencer.beginning(&spot.stream) != Begin::Live;
                         if let Some(history) = self.history.as_mut().filter(|_| has_past) {
                             history.goal(&spot.stream, spot.epoch, spot.i);
