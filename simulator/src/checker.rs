@@ -10,9 +10,10 @@ use fedmsg::envelope::{Epoch, Wire};
 use fedmsg::event::{Event, Fork, LostReason, Message};
 use fedmsg::frames::Reply;
 use fedmsg::merkle::Leaf;
+use fedmsg::open::{Opener, Record};
 use fedmsg::rejection::Rejection;
 
-use crate::cast::{Cast, WRITERS};
+use crate::cast::{Cast, HOSTS, Known, WRITERS};
 use crate::counts::Counts;
 use account::{Account, Last};
 use relays::Ledger;
@@ -21,8 +22,13 @@ pub use relays::RelayFate;
 /// A position: process, epoch, number.
 pub type Position = (usize, Epoch, u64);
 
-/// What is on a disk at a position, if it can be read there at all.
-pub type Readable<'a> = dyn FnMut(Position) -> Option<Leaf> + 'a;
+/// What can be read on disks, whatever state hosts and processes are in.
+pub trait Disks {
+    /// What somebody has at a position whom readers are to ask.
+    fn readable(&mut self, position: Position) -> Option<Leaf>;
+    /// What its publisher has there.
+    fn own(&self, position: Position) -> Option<Leaf>;
+}
 
 /// What has happened to the journal of a stream that nobody can make good.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,6 +96,11 @@ impl Checker {
     pub fn put(&mut self, wire: &Wire) -> Verdict {
         match self.ledger.place_of(wire) {
             Some(place) => place.map_or(Ok(()), |(position, leaf)| self.shown(position, leaf)),
+            // An attempt to begin an epoch that failed may be on the disk all the same, and is handed over from there.
+            None if is_true_genesis(wire) => {
+                self.ledger.said(wire);
+                Ok(())
+            }
             None => Err("somebody puts what nobody signed".into()),
         }
     }
@@ -181,7 +192,7 @@ impl Checker {
         &mut self,
         reader: usize,
         event: &Event,
-        readable: &mut Readable<'_>,
+        disks: &mut dyn Disks,
         counts: &mut Counts,
     ) -> Verdict {
         let worker = event.stream().and_then(|stream| Cast::get().worker_of(stream));
@@ -193,11 +204,11 @@ impl Checker {
                 self.is_sealed(position, message.place().leaf)
             }
             (Event::Unfetched(gone), Some(worker)) => {
-                self.unfetched(reader, (worker, gone.epoch, gone.i), readable)
+                self.unfetched(reader, (worker, gone.epoch, gone.i), disks)
             }
             (Event::Lost(lost), Some(worker)) => {
                 let (epoch, span) = (lost.epoch, (lost.from, lost.to));
-                let honest = self.is_lost(worker, epoch, span, lost.reason, readable);
+                let honest = self.is_lost(worker, epoch, span, lost.reason, disks);
                 honest.and_then(|()| self.readers[reader].lost(worker, epoch, span))
             }
             (Event::Epoch(change), Some(worker)) => self.readers[reader].epoch(worker, change),
@@ -224,15 +235,10 @@ impl Checker {
         self.readers[reader].message(position, place.leaf, place.prev)
     }
 
-    fn unfetched(
-        &mut self,
-        reader: usize,
-        position: Position,
-        readable: &mut Readable<'_>,
-    ) -> Verdict {
+    fn unfetched(&mut self, reader: usize, position: Position, disks: &mut dyn Disks) -> Verdict {
         let fate = self.fates[position.0];
         let was_there = fate.set_back || fate.comes_again;
-        if !fate.unheld && !was_there && readable(position).is_some() {
+        if !fate.unheld && !was_there && disks.readable(position).is_some() {
             return Err(format!("{} is to be had", name(position)));
         }
         self.readers[reader].unfetched(position);
@@ -262,7 +268,7 @@ impl Checker {
         epoch: Epoch,
         (from, to): (u64, u64),
         reason: LostReason,
-        readable: &mut Readable<'_>,
+        disks: &mut dyn Disks,
     ) -> Verdict {
         let fate = self.fates[worker];
         if to.saturating_sub(from) > 1_000_000 {
@@ -273,7 +279,7 @@ impl Checker {
             let unheld = reason == LostReason::NoHolder && fate.unheld;
             // What was put back to an earlier state may have been gone when it was asked for.
             let was_there = fate.set_back || fate.comes_again;
-            if !unheld && !was_there && readable(position).is_some() {
+            if !unheld && !was_there && disks.readable(position).is_some() {
                 return Err(format!("{} is said to be lost ({reason})", name(position)));
             }
             // What a crash left on the disk of what was never shown counts from the restart on, and is there.
@@ -300,9 +306,9 @@ impl Checker {
     }
 
     /// Whether every reader has everything that was acknowledged, or was told what it does not have.
-    pub fn is_complete(&mut self, readable: &mut Readable<'_>) -> Verdict {
+    pub fn is_complete(&mut self, disks: &mut dyn Disks) -> Verdict {
         for (number, reader) in self.readers.iter_mut().enumerate() {
-            let missing = reader.missing(&self.acknowledged, &self.fates, readable);
+            let missing = reader.missing(&self.acknowledged, &self.fates, disks);
             if let Some(position) = missing {
                 return Err(format!("reader {number} was never told of {}", name(position)));
             }
@@ -314,6 +320,12 @@ impl Checker {
     pub fn acknowledged_count(&self) -> u64 {
         self.acknowledged.len() as u64
     }
+}
+
+/// Whether somebody has signed this as the beginning of an epoch.
+fn is_true_genesis(wire: &Wire) -> bool {
+    let opened = Opener::new(Cast::get().trust(&[Known::ALL; HOSTS])).open(wire);
+    opened.is_ok_and(|verified| matches!(verified.record(), Record::Genesis(_)))
 }
 
 /// A position in words.

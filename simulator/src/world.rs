@@ -334,7 +334,7 @@ impl World {
     fn is_complete(&mut self) -> Result<(), String> {
         let World { checker, hosts, plan, processes, .. } = self;
         let mut sight = Sight::new(hosts, plan, |relay| processes[node_of(relay)].retired);
-        checker.is_complete(&mut |position| sight.readable(position))?;
+        checker.is_complete(&mut sight)?;
         for relay in 0..plan.relays.len() {
             if !processes[node_of(relay)].retired {
                 let streams = sight.due_at(relay);

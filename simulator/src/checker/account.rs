@@ -6,7 +6,7 @@ use fedmsg::envelope::Epoch;
 use fedmsg::event::EpochChange;
 use fedmsg::merkle::Leaf;
 
-use super::{Fate, Position, Readable, Verdict, name};
+use super::{Disks, Fate, Position, Verdict, name};
 use crate::cast::WRITERS;
 
 /// The account of a reader.
@@ -160,15 +160,14 @@ impl Account {
         &mut self,
         acknowledged: &[(Position, Leaf)],
         fates: &[Fate; WRITERS],
-        readable: &mut Readable<'_>,
+        disks: &mut dyn Disks,
     ) -> Option<Position> {
         self.open.extend(self.seen..acknowledged.len());
         self.seen = acknowledged.len();
         let open = std::mem::take(&mut self.open);
         let still = |at: &usize| {
             let (position, leaf) = acknowledged[*at];
-            !self.has(position, leaf)
-                && !self.is_excused(position, leaf, &fates[position.0], readable)
+            !self.has(position, leaf) && !self.is_excused(position, leaf, &fates[position.0], disks)
         };
         self.open = open.into_iter().filter(still).collect();
         self.open.first().map(|at| acknowledged[*at].0)
@@ -189,7 +188,7 @@ impl Account {
         position: Position,
         leaf: Leaf,
         fate: &Fate,
-        readable: &mut Readable<'_>,
+        disks: &mut dyn Disks,
     ) -> bool {
         let (worker, epoch, i) = position;
         let before = self.base[worker].is_none_or(|base| (epoch, i) < base);
@@ -209,11 +208,13 @@ impl Account {
             let told = before || held_back || stale || self.unproven[worker] || fate.unheld;
             // One number cannot be two messages: the one of the earlier life was handled.
             let taken = self.delivered.contains_key(&position);
-            return told || taken || readable(position) != Some(leaf);
+            // What only others have still, its publisher knows nothing of, and nobody looks for it there.
+            let is_there = [disks.own(position), disks.readable(position)] == [Some(leaf); 2];
+            return told || taken || !is_there;
         }
         // Nothing shows what stood behind the last number that is there.
         let last = self.last[worker].is_none_or(|last| (last.epoch, last.i) < (epoch, i));
         let unknown = before || last || self.unproven[worker];
-        fate.destroyed && unknown && readable(position).is_none()
+        fate.destroyed && unknown && disks.readable(position).is_none()
     }
 }

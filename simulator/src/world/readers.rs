@@ -159,7 +159,7 @@ impl World {
     fn told(&mut self, reader: usize, event: &Event) {
         let World { checker, hosts, counts, plan, processes, .. } = self;
         let mut sight = Sight::new(hosts, plan, |relay| processes[node_of(relay)].retired);
-        let verdict = checker.told(reader, event, &mut |at| sight.readable(at), counts);
+        let verdict = checker.told(reader, event, &mut sight, counts);
         let numbers = numbers(event);
         self.trace.note(self.now, &[24, reader as u64, numbers[0], numbers[1]], || {
             format!("reader {reader}: {}", words(event))

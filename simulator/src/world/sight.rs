@@ -9,7 +9,7 @@ use fedmsg::merkle::Leaf;
 
 use super::hosts::Host;
 use crate::cast::{Cast, RELAYS, WORKERS, host_of, is_producer, node_of};
-use crate::checker::Position;
+use crate::checker::{Disks, Position};
 use crate::plan::{Carries, Plan};
 use crate::relay::log_folder;
 use crate::worker::slot_folder;
@@ -30,37 +30,6 @@ impl<'a> Sight<'a> {
     ) -> Sight<'a> {
         let logs = std::array::from_fn(|relay| is_gone(relay).then_some(None));
         Sight { hosts, plan, logs }
-    }
-
-    /// What somebody has at a position whom readers are to ask.
-    pub(super) fn readable(&mut self, position: Position) -> Option<Leaf> {
-        let worker = position.0;
-        let replay = self.plan.replay.get(host_of(worker));
-        let in_journal = match replay {
-            // As long as no relay is asked for it, a reader may take the word of whoever answered once.
-            Some(replay) if !replay.is_empty() || self.plan.relays.is_empty() => {
-                self.in_journal(position)
-            }
-            _ => None,
-        };
-        let holds = |relay: &usize| {
-            let relay = &self.plan.relays[*relay];
-            relay.is_archive || is_producer(worker) && relay.carries != Carries::Nothing
-        };
-        let relays: Vec<_> = (0..self.plan.relays.len()).filter(holds).collect();
-        in_journal.or_else(|| relays.into_iter().find_map(|relay| self.on_relay(relay, position)))
-    }
-
-    fn in_journal(&self, (worker, epoch, i): Position) -> Option<Leaf> {
-        let disk = self.hosts[host_of(worker)].disk.copy();
-        let folder = slot_folder(Cast::get().stream(worker)).join("journal");
-        let mut reader = JournalReader::new(Arc::new(disk), &folder);
-        let batch = reader.read(epoch, i, i, 1, usize::MAX).ok()?;
-        let entry = batch.entries.into_iter().find(|entry| entry.i == i)?;
-        match entry.body {
-            Body::Record(_) => entry.body.leaf(),
-            Body::Gone { .. } => None,
-        }
     }
 
     /// What the log of a relay has at a position.
@@ -93,5 +62,35 @@ impl<'a> Sight<'a> {
             _ => plan.is_archive || is_put_to,
         };
         self.plan.workers.iter().copied().filter(is_due).collect()
+    }
+}
+
+impl Disks for Sight<'_> {
+    fn readable(&mut self, position: Position) -> Option<Leaf> {
+        let worker = position.0;
+        let replay = self.plan.replay.get(host_of(worker));
+        let in_journal = match replay {
+            // As long as no relay is asked for it, a reader may take the word of whoever answered once.
+            Some(replay) if !replay.is_empty() || self.plan.relays.is_empty() => self.own(position),
+            _ => None,
+        };
+        let holds = |relay: &usize| {
+            let relay = &self.plan.relays[*relay];
+            relay.is_archive || is_producer(worker) && relay.carries != Carries::Nothing
+        };
+        let relays: Vec<_> = (0..self.plan.relays.len()).filter(holds).collect();
+        in_journal.or_else(|| relays.into_iter().find_map(|relay| self.on_relay(relay, position)))
+    }
+
+    fn own(&self, (worker, epoch, i): Position) -> Option<Leaf> {
+        let disk = self.hosts[host_of(worker)].disk.copy();
+        let folder = slot_folder(Cast::get().stream(worker)).join("journal");
+        let mut reader = JournalReader::new(Arc::new(disk), &folder);
+        let batch = reader.read(epoch, i, i, 1, usize::MAX).ok()?;
+        let entry = batch.entries.into_iter().find(|entry| entry.i == i)?;
+        match entry.body {
+            Body::Record(_) => entry.body.leaf(),
+            Body::Gone { .. } => None,
+        }
     }
 }
