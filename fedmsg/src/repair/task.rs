@@ -123,6 +123,11 @@ impl Task {
                 true
             }
             (What::Rest { epoch, .. }, What::Rest { epoch: other, .. }) => *epoch == other,
+            (What::Head, What::Head) => {
+                // It is another question, of somebody who knows more by now: it does not wait for those who are silent.
+                self.answered.clear();
+                true
+            }
             (known, other) => *known == other,
         }
     }
