@@ -20,7 +20,7 @@ const BUGS: &[(&str, u64)] = &[
     ("no-folder-sync", 2_000),
     ("number-reused-after-a-crash", 2_000),
     ("truncate-in-the-middle", 2_000),
-    ("keep-behind-a-hole", 4_000),
+    ("keep-behind-a-hole", 2_400),
     // Whoever asks for what is missing.
     ("silence-is-an-answer", 2_000),
     ("one-word-is-enough", 2_000),
@@ -48,7 +48,6 @@ const BUGS: &[(&str, u64)] = &[
     // Relays that follow.
     ("follow-never-ends", 2_000),
     // The outbox.
-    ("outbox-drops-on-expect", 4_000),
     ("delivered-when-asked", 2_000),
 ];
 
