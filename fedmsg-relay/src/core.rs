@@ -2,6 +2,7 @@
 //! positions of each stream contiguous, and decides what is stored and published.
 
 mod answer;
+mod carried;
 mod following;
 mod unstored;
 
@@ -15,7 +16,6 @@ use fedmsg::open::{Opener, Place, Record, Refused, Verified};
 use fedmsg::planted::bug;
 use fedmsg::record::State;
 use fedmsg::rejection::Rejection;
-use fedmsg::timestamp::Timestamp;
 use fedmsg::topic::Pattern;
 use fedmsg::trust::Trust;
 // Its keys are names of streams with a good signature.
@@ -23,7 +23,8 @@ use foldhash::{HashMap, HashMapExt};
 
 pub use answer::Taken;
 use answer::Verdict;
-use unstored::{Appends, Unstored};
+use carried::{Carried, order};
+use unstored::Appends;
 
 /// Streams whose position is kept in memory; the one silent for longest is forgotten first, and is found again in
 /// the log.
@@ -126,21 +127,6 @@ enum Obstacle {
     Says(Verdict),
     /// It was refused before: its leaf is here, and its number is used up.
     Refused,
-}
-
-/// One stream as the relay knows it.
-#[derive(Debug)]
-struct Carried {
-    /// Nothing of it has been stored yet where there is none.
-    head: Option<Head>,
-    /// For new readers, where this relay publishes the stream.
-    genesis: Option<(Epoch, Wire)>,
-    /// The same.
-    beat: Option<Wire>,
-    /// Which heartbeat is the newest one: its epoch, its number, and when it was signed.
-    newest: Option<(Epoch, u64, Timestamp)>,
-    seen: u64,
-    unstored: Unstored,
 }
 
 impl RelayCore {
@@ -509,41 +495,5 @@ impl RelayCore {
         let (_, limit, _) = seen.select_nth_unstable(STREAMS_MAX / 16);
         let limit = *limit;
         self.streams.retain(|_, stream| stream.seen > limit || !stream.unstored.is_empty());
-    }
-}
-
-/// What tells which of two heartbeats of a stream is the newer one.
-fn order(heartbeat: &Verified) -> (Epoch, u64, Timestamp) {
-    (heartbeat.epoch(), heartbeat.i(), heartbeat.timestamp())
-}
-
-impl Carried {
-    fn new(head: Option<Head>, now: u64) -> Carried {
-        let unstored = Unstored::default();
-        Carried { head, genesis: None, beat: None, newest: None, seen: now, unstored }
-    }
-
-    /// The stream goes on from here, with the genesis record that it knows or not. What was said of it beyond that is not announced: readers would believe that what
-    /// nobody has was there.
-    fn back_to(&mut self, head: Option<Head>, has_genesis: bool) {
-        self.head = head;
-        if bug("announces-what-is-not-stored") {
-            return;
-        }
-        let is_here = |place| head.is_some_and(|head| place <= (head.epoch, head.last));
-        if self.newest.is_some_and(|(epoch, i, _)| !is_here((epoch, i))) {
-            (self.beat, self.newest) = (None, None);
-        }
-        self.genesis = self.genesis.take().filter(|_| has_genesis);
-    }
-
-    /// A record was taken; one before the last, which was missing, moves nothing.
-    fn moved(&mut self, place: Place) {
-        let is_next = self.head.is_none_or(|head| {
-            place.epoch > head.epoch || place.epoch == head.epoch && place.i > head.last
-        });
-        if is_next {
-            self.head = Some(Head { epoch: place.epoch, last: place.i, leaf: Some(place.leaf) });
-        }
     }
 }

@@ -1,16 +1,18 @@
 //! A process that publishes, without its threads: the library's writer, journal, heartbeats and answers. One without
 //! an endpoint hands its journal to relays.
 
+mod desk;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fedmsg::envelope::{Epoch, Wire};
-use fedmsg::frames::{Answer, Request, Spot, Word};
-use fedmsg::holder::{Absent, Floor, Holder, Holdings, Part, Stand};
+use fedmsg::frames::{Answer, Request};
+use fedmsg::holder::Holder;
 use fedmsg::identity::{Identity, StreamName};
-use fedmsg::journal::{Batch, Disk, Journal, JournalError, JournalMetrics, Mark, Settings};
+use fedmsg::journal::{Disk, Journal, JournalError, JournalMetrics, Mark, Settings};
 use fedmsg::keys::SecretKey;
 use fedmsg::limits::{HEARTBEAT_AFTER_BURST_MS, HEARTBEAT_IDLE_MS, JOURNAL_BATCH_RECORDS_MAX};
 use fedmsg::merkle::Leaf;
@@ -24,6 +26,8 @@ use fedmsg::replay::{Live, Shelf, save_heartbeat};
 use fedmsg::seal::{Checked, Sealed, Sealer};
 use fedmsg::testing::MemoryDisk;
 use fedmsg::timestamp::Timestamp;
+
+use desk::Desk;
 
 use crate::cast::{Cast, HOSTS, Known};
 
@@ -445,59 +449,5 @@ impl Outside for Crowd<'_> {
             Ok(()) => self.deeds.extend(self.batch.drain(..).map(Deed::Acknowledged)),
             Err(_) => self.refuse(self.batch.len() as u64),
         }
-    }
-}
-
-/// The journals of the host, for whoever asks.
-struct Desk<'a> {
-    shelf: &'a Shelf,
-    stream: &'a StreamName,
-    mark: &'a Mark,
-    opener: &'a mut Opener,
-    shown: &'a mut Option<Shown>,
-}
-
-impl Holdings for Desk<'_> {
-    fn stand(&mut self, stream: &StreamName) -> Result<Stand, Absent> {
-        self.shelf.stand(stream)
-    }
-
-    fn read(
-        &mut self,
-        stream: &StreamName,
-        part: Part,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Batch, Absent> {
-        self.shelf.read(stream, part, max_records, max_bytes)
-    }
-
-    fn genesis(&mut self, stream: &StreamName, epoch: Epoch) -> Result<Option<Wire>, Absent> {
-        self.shelf.genesis(stream, epoch)
-    }
-
-    fn find(&mut self, stream: &StreamName, time: Timestamp) -> Result<(Epoch, u64), Absent> {
-        self.shelf.find(stream, time)
-    }
-
-    fn heads(&mut self) -> Vec<Spot> {
-        self.shelf.streams()
-    }
-
-    fn acknowledged(&mut self, _stream: &StreamName, _consumer: &Word, _floor: Floor) {}
-
-    fn put(&mut self, message: &Wire) -> bool {
-        let Ok(verified) = self.opener.open(message) else { return false };
-        let shown = Shown::new(*verified.place());
-        let leaf_at = |epoch, i| {
-            let part = Part { epoch, from: i, to: i };
-            let batch = self.shelf.read(self.stream, part, 1, 0).ok()?;
-            batch.entries.first()?.body.leaf()
-        };
-        let is_news = verified.stream() == self.stream && shown.is_news(self.mark.get(), leaf_at);
-        if is_news {
-            *self.shown = (*self.shown).max(Some(shown));
-        }
-        is_news
     }
 }

@@ -9,59 +9,63 @@
 
 use std::process::{Command, Output};
 
-/// Each bug, and the seeds within which it is found.
+/// So many seeds find a bug.
+const SEEDS: u64 = 2_000;
+
+/// Each bug, and the first of the seeds that find it.
 const BUGS: &[(&str, u64)] = &[
     // The publisher.
-    ("answer-before-sync", 2_000),
-    ("show-before-sync", 2_000),
-    ("heartbeat-beyond-the-disk", 2_000),
+    ("answer-before-sync", 0),
+    ("show-before-sync", 0),
+    ("heartbeat-beyond-the-disk", 0),
     // The journal.
-    ("no-sync", 2_000),
-    ("no-folder-sync", 2_000),
-    ("number-reused-after-a-crash", 2_000),
-    ("truncate-in-the-middle", 2_000),
-    ("keep-behind-a-hole", 2_400),
+    ("no-sync", 0),
+    ("no-folder-sync", 0),
+    ("number-reused-after-a-crash", 0),
+    ("truncate-in-the-middle", 0),
+    ("keep-behind-a-hole", 1_000),
     // Whoever asks for what is missing.
-    ("silence-is-an-answer", 2_000),
-    ("one-word-is-enough", 2_000),
+    ("silence-is-an-answer", 0),
+    ("one-word-is-enough", 0),
     // The reader.
-    ("signature-not-checked", 2_000),
-    ("epoch-ignored", 2_000),
-    ("old-epoch-left-early", 2_000),
-    ("gap-off-by-one", 2_000),
-    ("lost-without-asking", 2_000),
-    ("heartbeat-without-the-tail", 2_000),
-    ("chain-not-checked", 2_000),
-    ("first-of-many-only", 2_000),
-    ("behind-is-a-denial", 2_000),
-    ("not-kept-although-copied", 2_000),
+    ("signature-not-checked", 0),
+    ("epoch-ignored", 0),
+    ("old-epoch-left-early", 0),
+    ("gap-off-by-one", 0),
+    ("lost-without-asking", 0),
+    ("heartbeat-without-the-tail", 0),
+    ("chain-not-checked", 0),
+    ("first-of-many-only", 0),
+    ("behind-is-a-denial", 0),
+    ("not-kept-although-copied", 0),
     // The durable consumer.
-    ("cursor-before-effect", 2_000),
+    ("cursor-before-effect", 0),
     // The relay.
-    ("relay-answers-before-sync", 2_000),
-    ("relay-publishes-before-sync", 2_000),
-    ("relay-shows-before-it-verifies", 2_000),
-    ("relay-allows-by-default", 2_000),
-    ("relay-encodes-again", 2_000),
-    ("receipt-for-another-record", 2_000),
-    ("log-without-sync", 2_000),
+    ("relay-answers-before-sync", 0),
+    ("relay-publishes-before-sync", 0),
+    ("relay-shows-before-it-verifies", 0),
+    ("relay-allows-by-default", 0),
+    ("relay-encodes-again", 0),
+    ("receipt-for-another-record", 0),
+    ("log-without-sync", 0),
     // Relays that follow.
-    ("follow-never-ends", 2_000),
+    ("follow-never-ends", 0),
     // The outbox.
-    ("delivered-when-asked", 2_000),
+    ("delivered-when-asked", 0),
 ];
 
-fn simulate(bug: &str, seeds: u64) -> Output {
+fn simulate(bug: &str, from: u64, seeds: u64) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fedmsg-simulator"));
-    command.args(["--first", "--seeds", &seeds.to_string()]).env("FEDMSG_BUG", bug);
+    let (from, seeds) = (from.to_string(), seeds.to_string());
+    command.args(["--first", "--from", &from, "--seeds", &seeds]).env("FEDMSG_BUG", bug);
     command.output().expect("the simulator runs")
 }
 
 #[test]
 fn every_planted_bug_is_found() {
     let mut missed = Vec::new();
-    for (bug, seeds) in BUGS {
-        let output = simulate(bug, *seeds);
+    for (bug, from) in BUGS {
+        let output = simulate(bug, *from, SEEDS);
         let text = String::from_utf8_lossy(&output.stdout);
         println!("{bug}: {}", text.lines().next().unwrap_or("nothing was said"));
         if output.status.code() != Some(1) {
@@ -73,8 +77,8 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn without_a_bug_the_same_seeds_are_right() {
-    let most = BUGS.iter().map(|(_, seeds)| *seeds).max().expect("there are bugs");
-    let output = simulate("none", most);
+    let last = BUGS.iter().map(|(_, from)| *from).max().expect("there are bugs");
+    let output = simulate("none", 0, last + SEEDS);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
 }

@@ -177,9 +177,7 @@ fn a_journal_that_was_closed_notices_when_its_end_is_gone() {
 fn damage_under_a_reader_of_the_writers_process_hides_nothing_else() {
     for was_read in [true, false] {
         let disk = MemoryDisk::new();
-        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
-        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
-        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        let (mut journal, wires) = (begun(&disk), &sealed(1).wires);
         journal.append(&numbered(1, 1..=4), at(1)).expect("appends");
         let mut reader = journal.reader();
         let numbers = |reader: &mut Reader| {
@@ -207,9 +205,7 @@ fn damage_in_the_last_append_of_a_journal_hides_nothing_else_from_other_processe
         ("marked", 4, vec![1, 2, 3]),
     ] {
         let disk = MemoryDisk::new();
-        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
-        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
-        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        let (mut journal, wires) = (begun(&disk), &sealed(1).wires);
         journal.append(&numbered(1, 1..=1), at(1)).expect("appends");
         journal.append(&numbered(1, 2..=4), at(1)).expect("appends");
         leave(journal, how);
@@ -224,9 +220,7 @@ fn damage_in_the_last_append_of_a_journal_hides_nothing_else_from_other_processe
 fn what_was_acknowledged_behind_damage_is_there_after_the_next_start() {
     for (how, there) in [("closed", vec![1, 3, 4]), ("marked", vec![1, 3, 4]), ("left", vec![1])] {
         let disk = MemoryDisk::new();
-        let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
-        let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
-        journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+        let (mut journal, wires) = (begun(&disk), &sealed(1).wires);
         journal.append(&numbered(1, 1..=1), at(1)).expect("appends");
         journal.append(&numbered(1, 2..=4), at(1)).expect("appends");
         leave(journal, how);
@@ -249,9 +243,7 @@ fn what_was_acknowledged_behind_damage_is_there_after_the_next_start() {
 #[test]
 fn an_epoch_ends_where_it_was_closed_when_the_header_behind_it_is_damaged_too() {
     let disk = MemoryDisk::new();
-    let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
-    let (mut journal, wires) = (opened.expect("opens"), &sealed(1).wires);
-    journal.begin_epoch(epoch(1), &wires[0], at(0)).expect("begins");
+    let (mut journal, wires) = (begun(&disk), &sealed(1).wires);
     journal.append(&numbered(1, 1..=4), at(1)).expect("appends");
     journal.close().expect("closes");
     let opened = Journal::open(shared(&disk), folder(), &stream(), settings());
@@ -288,6 +280,14 @@ fn a_mark_that_nobody_can_believe_changes_nothing() {
 
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "seg")
+}
+
+/// A new journal, with its first epoch.
+fn begun(disk: &MemoryDisk) -> Journal {
+    let opened = Journal::open(shared(disk), folder(), &stream(), settings());
+    let mut journal = opened.expect("opens");
+    journal.begin_epoch(epoch(1), &sealed(1).wires[0], at(0)).expect("begins");
+    journal
 }
 
 /// Ends a life of the writer in one of three ways.

@@ -1,6 +1,8 @@
 //! Holders that get what they have from others, and may be behind.
 
 use fedmsg::limits::{BEHIND_MS_MAX, SILENT_MS};
+use fedmsg::reception::Reception;
+use fedmsg::sequence::Begin;
 
 use crate::world::{Mode, Shelf, World, Writer};
 
@@ -93,4 +95,21 @@ fn the_end_of_a_silent_stream_is_asked_of_every_archive() {
     world.arrive(&sealed[..1]);
     world.pass(SILENT_MS + 2_000);
     world.says("1 +2 +3");
+}
+
+#[test]
+fn a_publisher_that_is_silent_keeps_nobody_from_reading_what_an_archive_has() {
+    let (mut writer, genesis) = Writer::new();
+    let sealed = writer.seal(5);
+    let earliest = |reception: &mut Reception| reception.set_beginning(|_| Begin::Earliest, 1_000);
+    let mut world = World::with(2, earliest);
+    world.archives = 1;
+    let followed = world.followed();
+    world.reception.follow(followed, world.now);
+    world.keep([&genesis], 1);
+    world.keep(&sealed, 1);
+    world.hosts[0].mode = Mode::Silent;
+    // The head is asked for before it is known where to begin, and again behind that.
+    world.pass(10_000);
+    world.says("live 1 +1 +2 +3 +4 +5");
 }
